@@ -1,0 +1,100 @@
+"""Every failure a user can cause, with one stable exit code per kind.
+
+    code  kind                what it means
+    ----  ------------------  ---------------------------------------------------------
+       0                      every case done
+       1                      a bug in this program (please report it; `--debug` shows where)
+       2                      wrong command line (Typer's own)
+       3  InputError          a folder or file is missing, holds no case, or names one twice
+       4  VolumeError         a volume cannot be read: truncated, not NIfTI, NaN, no affine
+       5  GeometryError       two volumes that belong together differ in shape or affine
+       6  LabelError          a label map holds a value outside the protocol's set
+       7  ModelError          a model cannot be read, carries no Recipe, or a newer one
+       8  DeviceError         the device asked for is not there, or it failed
+       9  OutputError         the output cannot be written
+      10  MixedError          cases failed for reasons of several kinds
+     130                      interrupted (Ctrl-C)
+     143                      terminated (SIGTERM)
+
+A batch exits with the kind that its failed cases share, and with 10 where they differ;
+the cases that did not fail are done all the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import ClassVar
+
+
+class KitsError(Exception):
+    """A failure told in one line: which file, what is wrong, what to do about it.
+
+    Args:
+        what: what is wrong, with the value got and the values allowed.
+        fix: what the user can do.
+        path: the file or folder concerned.
+    """
+
+    exit_code: ClassVar[int] = 1
+
+    def __init__(self, what: str, *, fix: str, path: Path | str | None = None) -> None:
+        self.what = _one_line(what)
+        self.fix = _one_line(fix)
+        self.path = None if path is None else Path(path)
+        super().__init__(what, fix, path)
+
+    def __str__(self) -> str:
+        where = "" if self.path is None else f"{_one_line(str(self.path))}: "
+        return f"{where}{self.what}; {self.fix}"
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (_rebuild, (type(self), self.what, self.fix, self.path))
+
+
+class InputError(KitsError):
+    exit_code = 3
+
+
+class VolumeError(KitsError):
+    exit_code = 4
+
+
+class GeometryError(KitsError):
+    exit_code = 5
+
+
+class LabelError(KitsError):
+    exit_code = 6
+
+
+class ModelError(KitsError):
+    exit_code = 7
+
+
+class DeviceError(KitsError):
+    exit_code = 8
+
+
+class OutputError(KitsError):
+    exit_code = 9
+
+
+class MixedError(KitsError):
+    exit_code = 10
+
+
+def batch_exit_code(codes: Iterable[int]) -> int:
+    """The exit code of a batch from its failed cases' codes: the shared one, 10 where they differ, 0 for none."""
+    kinds = set(codes)
+    if not kinds:
+        return 0
+    return kinds.pop() if len(kinds) == 1 else MixedError.exit_code
+
+
+def _rebuild(kind: type[KitsError], what: str, fix: str, path: Path | None) -> KitsError:
+    return kind(what, fix=fix, path=path)
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())

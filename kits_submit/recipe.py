@@ -1,0 +1,133 @@
+"""`Recipe`: what the network expects of a volume and how its output becomes a mask.
+
+It is the one contract between training and inference: made once by `train.fingerprint`, carried in the checkpoint,
+embedded in the ONNX file's metadata under `METADATA_KEY`. The runtime needs nothing but that file.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, Self
+
+from kits_submit.errors import ModelError
+from kits_submit.types import Shape, Spacing
+
+SCHEMA = 1
+METADATA_KEY = "kits_submit.recipe"
+ORIENTATION = "IPL"  # of every KiTS19 case: slices to the feet, rows to the back, columns to the left
+LABELS = ("background", "kidney", "tumor")
+
+
+@dataclass(frozen=True)
+class Refinement:
+    """Thresholds of the postprocessing (paper section 2.3), in physical units so that they hold at any spacing.
+
+    - `opening_mm`: radius of the morphological opening of the foreground; 0 switches it off.
+    - `kidney_min_ml`, `tumor_min_ml`: a predicted component below it goes to the category that touches it most.
+    - `foreground_min_ml`: kidney and tumor together; a component of the two below it is no kidney and goes.
+    - `hole_max_ml`: an enclosed background component up to this volume goes to the category that touches it most.
+    - `tumor_needs_kidney`: drop a foreground component without a kidney voxel where another one has some
+      (in each of the 210 KiTS19 cases a tumor touches a kidney).
+    """
+
+    opening_mm: float = 0.0
+    kidney_min_ml: float = 0.5
+    tumor_min_ml: float = 0.5
+    foreground_min_ml: float = 20.0
+    hole_max_ml: float = 5.0
+    tumor_needs_kidney: bool = True
+
+    def __post_init__(self) -> None:
+        for threshold in fields(self):
+            value = getattr(self, threshold.name)
+            if not (math.isfinite(value) and value >= 0):
+                raise _invalid(f"refinement.{threshold.name}", value, "a finite number of at least 0")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Geometry, intensity and refinement of one trained network.
+
+    - `spacing_mm`: the grid that the network works on, mm along Z, Y, X.
+    - `clip_hu`: HU window, inclusive; `mean_hu`, `std_hu`: of the clipped foreground, used to standardise.
+    - `patch`: inference patch in voxels along Z, Y, X, each a multiple of `multiple`.
+    - `margin`: outer voxels of a patch, along Z, Y, X, that are discarded (paper section 2.4).
+    - `multiple`: the network's total stride; any input edge must be a multiple of it.
+    - `provenance`: where it comes from (data fingerprint, config, commit); strings only, never patient text.
+    """
+
+    spacing_mm: Spacing
+    clip_hu: tuple[float, float]
+    mean_hu: float
+    std_hu: float
+    patch: Shape
+    margin: Shape
+    multiple: int = 4
+    orientation: str = ORIENTATION
+    labels: tuple[str, ...] = LABELS
+    refinement: Refinement = field(default_factory=Refinement)
+    provenance: Mapping[str, str] = field(default_factory=dict)
+    schema: int = SCHEMA
+
+    def __post_init__(self) -> None:
+        if len(self.spacing_mm) != 3 or not all(math.isfinite(s) and s > 0 for s in self.spacing_mm):
+            raise _invalid("spacing_mm", self.spacing_mm, "three positive numbers (Z, Y, X)")
+        if len(self.clip_hu) != 2 or not self.clip_hu[0] < self.clip_hu[1]:
+            raise _invalid("clip_hu", self.clip_hu, "(low, high) with low < high")
+        if not (math.isfinite(self.mean_hu) and math.isfinite(self.std_hu) and self.std_hu > 0):
+            raise _invalid("mean_hu, std_hu", (self.mean_hu, self.std_hu), "finite numbers with std_hu > 0")
+        if self.multiple < 1 or len(self.patch) != 3 or any(p < 1 or p % self.multiple for p in self.patch):
+            raise _invalid("patch", self.patch, f"three positive multiples of {self.multiple}")
+        if len(self.margin) != 3 or any(m < 0 or 2 * m >= p for m, p in zip(self.margin, self.patch, strict=True)):
+            raise _invalid("margin", self.margin, f"three numbers, at least 0 and under half of patch {self.patch}")
+        if self.orientation != ORIENTATION:
+            raise _invalid("orientation", self.orientation, ORIENTATION)
+        if tuple(self.labels) != LABELS:
+            raise _invalid("labels", self.labels, str(LABELS))
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self), sort_keys=True)
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """Parse and validate.
+
+        Raises:
+            ModelError: not JSON, another schema, an unknown or a missing field, a value out of range.
+        """
+        try:
+            raw = json.loads(text)
+        except json.JSONDecodeError as error:
+            raise ModelError(f"the Recipe is not JSON ({error.msg})", fix=_EXPORT_AGAIN) from None
+        if not isinstance(raw, dict):
+            raise ModelError(f"the Recipe is a JSON {type(raw).__name__}, not an object", fix=_EXPORT_AGAIN)
+        schema = raw.get("schema")
+        if schema != SCHEMA:
+            fix = "update kits-submit" if isinstance(schema, int) and schema > SCHEMA else _EXPORT_AGAIN
+            raise ModelError(f"the Recipe has schema {schema!r}, this program reads {SCHEMA}", fix=fix)
+        return cls._from_mapping(raw)
+
+    @classmethod
+    def _from_mapping(cls, raw: dict[str, Any]) -> Self:
+        unknown = sorted(raw.keys() - {f.name for f in fields(cls)})
+        if unknown:
+            raise ModelError(f"the Recipe has unknown fields {unknown}", fix="update kits-submit")
+        try:
+            for name in ("spacing_mm", "clip_hu", "patch", "margin", "labels"):
+                raw[name] = tuple(raw[name])
+            raw["refinement"] = Refinement(**raw.get("refinement", {}))
+            return cls(**raw)
+        except KeyError as error:
+            raise ModelError(f"the Recipe lacks {error.args[0]}", fix=_EXPORT_AGAIN) from None
+        except TypeError as error:
+            raise ModelError(f"the Recipe has a field of the wrong type ({error})", fix=_EXPORT_AGAIN) from None
+
+
+_EXPORT_AGAIN = "export the model again with this version of kits-submit"
+
+
+def _invalid(name: str, got: object, allowed: str) -> ModelError:
+    return ModelError(f"Recipe.{name} is {got}, allowed: {allowed}", fix=_EXPORT_AGAIN)
