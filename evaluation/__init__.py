@@ -1,0 +1,4 @@
+"""Scoring: geometry first, then overlap, surfaces and lesions of a prediction against the truth.
+
+Knows nothing of torch, ONNX or how a prediction came about; `kits-eval` is its command line.
+"""

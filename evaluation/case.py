@@ -1,0 +1,178 @@
+"""One case: read both masks, check geometry and labels, then measure what the protocol asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from evaluation.boxes import Bounds, MaskPair, foreground_boxes, tiles
+from evaluation.kits import (
+    KITS19,
+    KITS19_OFFICIAL,
+    KITS23,
+    MISSING_CHOICES,
+    PAPER,
+    PROTOCOLS,
+    TRUTH_LABELS,
+    Protocol,
+    Target,
+)
+from evaluation.matching import Pair
+from evaluation.overlap import Confusion
+from evaluation.report import Issue, Row
+from evaluation.shell import Tile
+from evaluation.surface import SurfaceTally
+from kits_submit.errors import InputError, KitsError, LabelError
+from kits_submit.types import Labels, Spacing
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to score.
+
+    - `protocol`: a name of `kits.PROTOCOLS`.
+    - `missing`: a case without prediction is an `error`, all `background`, or left out (`skip`).
+    - `official_compat`: reproduce the official code, traps included (`compat`).
+    """
+
+    protocol: str = "all"
+    missing: str = "error"
+    official_compat: bool = False
+
+    def __post_init__(self) -> None:
+        for name, value, allowed in (
+            ("protocol", self.protocol, tuple(PROTOCOLS)),
+            ("missing", self.missing, MISSING_CHOICES),
+        ):
+            if value not in allowed:
+                raise InputError(f"{name} {value!r}", fix=f"use one of {', '.join(allowed)}")
+
+    @property
+    def rules(self) -> Protocol:
+        """The protocol by its name."""
+        return PROTOCOLS[self.protocol]
+
+
+def score_case(settings: Settings, pair: Pair) -> Row:
+    """One case's row; a failure that the data cause is a row with an `error`."""
+    case, prediction, truth = pair
+    try:
+        if truth is None:
+            raise InputError(f"{case}: no label map", fix="give its label map", path=prediction)
+        masks = _read(settings, case, prediction, truth)
+        boxes = foreground_boxes(masks)
+        confusion = _confusion(masks, boxes)
+        if not settings.official_compat:
+            _refuse_labels(confusion, "prediction", settings.rules.prediction_labels, prediction)
+            _refuse_labels(confusion, "truth", TRUTH_LABELS, truth)
+        return measure(settings, case, masks, boxes, confusion, missing=prediction is None)
+    except KitsError as error:
+        return Row(case, error=Issue.of(case, error))
+    except MemoryError:
+        message = f"{case}: not enough memory; free some, or use fewer --jobs"
+        return Row(case, error=Issue(case, "MemoryError", message, KitsError.exit_code))
+
+
+def score_masks(
+    prediction: Labels | None, truth: Labels, spacing_mm: Spacing, protocol: str = "all"
+) -> dict[str, float]:
+    """The scores of two label maps in memory (Z, Y, X, uint8), by the protocol's keys; labels are not checked.
+
+    Args:
+        prediction: None for all background.
+        spacing_mm: of the truth, along Z, Y, X.
+    """
+    masks = MaskPair.of(prediction, truth, spacing_mm)
+    boxes = foreground_boxes(masks)
+    row = measure(Settings(protocol), "", masks, boxes, _confusion(masks, boxes), missing=prediction is None)
+    return dict(row.scores)
+
+
+def measure(
+    settings: Settings, case: str, masks: MaskPair, boxes: list[Bounds], confusion: Confusion, *, missing: bool
+) -> Row:
+    """The row of two masks whose boxes of foreground and confusion table are known."""
+    rules = settings.rules
+    scores: dict[str, float] = {}
+    targets: list[Target] = []
+    if rules.measures("paper"):
+        scores |= _paper(confusion)
+        targets += PAPER
+    if rules.measures("kits19"):
+        scores |= _kits19(confusion, official=settings.official_compat)
+        targets += KITS19_OFFICIAL if settings.official_compat else KITS19
+    if rules.measures("kits23"):
+        tallies = _surfaces(masks, boxes, with_distances=rules.beyond)
+        for target, tally in zip(KITS23, tallies, strict=True):
+            scores[f"{target.name}_dice"] = confusion.overlap(target.labels).dice
+            scores[f"{target.name}_sd"] = tally.surface_dice()
+        targets += KITS23
+        if rules.beyond:
+            from evaluation.beyond import measure_beyond
+
+            scores |= measure_beyond(masks, boxes, confusion, tallies)
+    empty = {target.name: confusion.overlap(target.labels).empty for target in targets}
+    found = {name: which for name, which in empty.items() if which}
+    return Row(case, {key: scores[key] for key in rules.keys}, found, missing=missing)
+
+
+def _read(settings: Settings, case: str, prediction: Path | None, truth: Path) -> MaskPair:
+    if prediction is None and settings.missing != "background":
+        raise InputError(f"{case}: no prediction", fix="predict it, or say --missing background or --missing skip")
+    if settings.official_compat:
+        from evaluation.compat import read_officially
+
+        return read_officially(settings.protocol, prediction, truth)
+    from evaluation.reading import read_pair
+
+    return read_pair(prediction, truth)
+
+
+def _confusion(masks: MaskPair, boxes: list[Bounds]) -> Confusion:
+    confusion = Confusion()
+    for bounds in tiles(boxes):
+        confusion.add(masks, bounds)
+    return confusion
+
+
+def _paper(confusion: Confusion) -> dict[str, float]:
+    scores = {}
+    for target in PAPER:
+        overlap = confusion.overlap(target.labels)
+        scores[f"{target.name}_dice"] = overlap.dice
+        scores[f"{target.name}_recall"] = overlap.recall
+        scores[f"{target.name}_precision"] = overlap.precision
+    return scores
+
+
+def _kits19(confusion: Confusion, *, official: bool) -> dict[str, float]:
+    """Officially 0 / 0 is NaN: NumPy warns where its code waits for ZeroDivisionError."""
+    scores = {}
+    for target in KITS19_OFFICIAL if official else KITS19:
+        overlap = confusion.overlap(target.labels)
+        undefined = official and overlap.empty == "both"
+        scores[f"{target.name}_dice"] = float("nan") if undefined else overlap.dice
+    return scores | {"composite": (scores["tk_dice"] + scores["tu_dice"]) / 2}
+
+
+def _surfaces(masks: MaskPair, boxes: list[Bounds], *, with_distances: bool) -> list[SurfaceTally]:
+    tallies = [SurfaceTally(target, masks.spacing_mm, with_distances=with_distances) for target in KITS23]
+    halo = max(tally.halo for tally in tallies)
+    for bounds in tiles(boxes):
+        tile = Tile(masks, bounds, halo)
+        for tally in tallies:
+            tally.add(tile)
+    return tallies
+
+
+def _refuse_labels(confusion: Confusion, of: str, allowed: Iterable[int], path: Path | None) -> None:
+    wrong = {value: voxels for value, voxels in confusion.values(of).items() if value not in allowed}
+    if wrong:
+        told = ", ".join(f"{value} ({voxels} voxels)" for value, voxels in list(wrong.items())[:4])
+        more = f" and {len(wrong) - 4} more" if len(wrong) > 4 else ""
+        raise LabelError(
+            f"the {of} holds label {told}{more}; allowed are {', '.join(map(str, sorted(allowed)))}",
+            fix="map it to one of these" + (", or score cysts with --protocol kits23" if set(wrong) == {3} else ""),
+            path=path,
+        )

@@ -1,0 +1,45 @@
+"""The only module of `evaluation` that prints: tables to stdout, progress and the last line of a failure to stderr."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+
+WIDTH = 100  # where the output is no terminal
+
+
+def show(renderable: RenderableType) -> None:
+    """Print a table or a line to stdout."""
+    _console(stderr=False).print(renderable)
+
+
+def note(message: str) -> None:
+    """Print one line to stderr, unwrapped, so that it can be searched for."""
+    sys.stderr.write(f"{message}\n")
+    sys.stderr.flush()
+
+
+@contextmanager
+def progress(total: int, what: str) -> Iterator[Callable[[object], None]]:
+    """A bar on stderr while the block runs, told each finished piece; nothing where stderr is no terminal."""
+    if not sys.stderr.isatty():
+        yield lambda _: None
+        return
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=_console(stderr=True), transient=True) as bar:
+        task = bar.add_task(what, total=total)
+        yield lambda _: bar.advance(task)
+
+
+def _console(*, stderr: bool) -> Console:
+    from rich.console import Console
+
+    stream = sys.stderr if stderr else sys.stdout
+    return Console(stderr=stderr, width=None if stream.isatty() else WIDTH, highlight=False)

@@ -1,0 +1,105 @@
+"""What scoring hands on: a row a case, a summary a key, and every issue met."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from kits_submit.errors import KitsError, batch_exit_code
+
+
+@dataclass(frozen=True)
+class Issue:
+    """Something that the reader should know of.
+
+    - `kind`: `missing`, `extra`, `note`, or the kind of error (`GeometryError`).
+    - `exit_code`: 0 where it is no failure.
+    """
+
+    case: str
+    kind: str
+    message: str
+    exit_code: int = 0
+
+    @staticmethod
+    def of(case: str, error: KitsError) -> Issue:
+        """A failure as an issue of its case."""
+        return Issue(case, type(error).__name__, str(error), error.exit_code)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One case.
+
+    - `scores`: by key, NaN where undefined; nothing where the case failed.
+    - `empty`: targets with an empty mask: `both`, `prediction` or `truth`.
+    - `missing`: no prediction was there, scored as background.
+    """
+
+    case: str
+    scores: Mapping[str, float] = field(default_factory=dict)
+    empty: Mapping[str, str] = field(default_factory=dict)
+    error: Issue | None = None
+    missing: bool = False
+
+
+@dataclass(frozen=True)
+class Summary:
+    """One key over the cases.
+
+    - `n`: cases with a value; `undefined`: scored cases without one.
+    - `std`: of the sample (n - 1). `ci95`: bootstrap interval of the mean. None where there are too few cases.
+    - `worst`: the five worst (case, value), worst first; empty for counts.
+    - `empty`: cases whose masks of this target were empty: both, prediction's alone, truth's alone.
+    - `pooled`: for lesion rates, over all lesions of all cases rather than the mean over cases.
+    """
+
+    n: int
+    undefined: int
+    mean: float
+    median: float
+    std: float | None
+    ci95: tuple[float, float] | None
+    worst: Sequence[tuple[str, float]]
+    empty: Mapping[str, int]
+    pooled: float | None = None
+
+
+@dataclass(frozen=True)
+class Report:
+    """Everything that a run of scoring found.
+
+    - `keys`: the protocol's, in order. `settings`: how missing cases and official traps were treated.
+    """
+
+    protocol: str
+    keys: tuple[str, ...]
+    policy: str
+    rows: Sequence[Row]
+    aggregate: Mapping[str, Summary]
+    issues: Sequence[Issue]
+    settings: Mapping[str, str | bool | int] = field(default_factory=dict)
+
+    @property
+    def exit_code(self) -> int:
+        """0, or the kind that all failed cases share, or 10."""
+        return batch_exit_code(issue.exit_code for issue in self.issues if issue.exit_code)
+
+    @property
+    def scored(self) -> list[Row]:
+        """The rows without an error."""
+        return [row for row in self.rows if row.error is None]
+
+
+def told(issues: Sequence[Issue]) -> list[tuple[bool, str]]:
+    """(is a failure, line): each failure on its own, missing and extra cases counted and named in a line each."""
+    lines = [(True, issue.message) for issue in issues if issue.exit_code]
+    for kind, what in (
+        ("extra", "without a label map, not scored"),
+        ("missing", "without a prediction, treated as --missing says"),
+    ):
+        cases = [issue.case for issue in issues if issue.kind == kind and not issue.exit_code]
+        if cases:
+            named = ", ".join(cases[:8]) + (f" and {len(cases) - 8} more" if len(cases) > 8 else "")
+            lines.append((False, f"{what} ({len(cases)}): {named}"))
+    return lines

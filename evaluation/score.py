@@ -1,0 +1,75 @@
+"""Many cases: a row for each, whatever fails, and their summary."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from itertools import pairwise
+
+from evaluation.case import Settings
+from evaluation.matching import Pair
+from evaluation.parallel import map_cases
+from evaluation.report import Issue, Report, Row
+from evaluation.statistics import aggregate
+from kits_submit.errors import InputError
+
+
+def score_pairs(
+    pairs: Iterable[Pair],
+    protocol: str = "all",
+    jobs: int = 1,
+    *,
+    missing: str = "error",
+    official_compat: bool = False,
+    on_row: Callable[[Row], None] | None = None,
+) -> Report:
+    """Score (case, prediction, truth) triples; a side that is None is missing there.
+
+    A case that fails becomes a row with an `error`; the others are scored all the same. A prediction without truth has
+    no row, only an issue. With `official_compat`, missing cases are left out, as the official code does.
+
+    Args:
+        protocol: a name of `kits.PROTOCOLS`.
+        jobs: cases at a time, each in a process of its own; fewer where memory is short.
+        missing: a case without prediction is an `error`, all `background`, or left out (`skip`).
+        on_row: told each row as it is done (for progress).
+
+    Raises:
+        InputError: an unknown protocol or treatment of missing cases, a case given twice, or no case at all.
+    """
+    settings = Settings(protocol, "skip" if official_compat else missing, official_compat)
+    listed = sorted(pairs, key=lambda pair: pair[0])
+    _refuse_unusable(listed)
+    issues = [
+        Issue(case, "extra", f"{case}: a prediction without a label map ({prediction}); not scored")
+        for case, prediction, truth in listed
+        if truth is None
+    ]
+    wanted = [pair for pair in listed if pair[2] is not None]
+    if settings.missing == "skip":
+        skipped = [case for case, prediction, _ in wanted if prediction is None]
+        issues += [Issue(case, "missing", f"{case}: no prediction; left out") for case in skipped]
+        wanted = [pair for pair in wanted if pair[1] is not None]
+    rows = []
+    for row in map_cases(settings, wanted, jobs):
+        rows.append(row)
+        if on_row is not None:
+            on_row(row)
+    issues += [row.error for row in rows if row.error is not None]
+    issues += [Issue(r.case, "missing", f"{r.case}: no prediction; scored as background") for r in rows if r.missing]
+    return Report(
+        protocol=protocol,
+        keys=settings.rules.keys,
+        policy=settings.rules.policy,
+        rows=rows,
+        aggregate=aggregate(rows, settings.rules.keys),
+        issues=sorted(issues, key=lambda issue: issue.case),
+        settings={"missing": settings.missing, "official_compat": official_compat},
+    )
+
+
+def _refuse_unusable(pairs: Sequence[Pair]) -> None:
+    if not pairs:
+        raise InputError("no case to score", fix="give predictions and label maps")
+    for (first, *_), (second, *_) in pairwise(pairs):
+        if first == second:
+            raise InputError(f"{first} is given twice", fix="give each case once")
