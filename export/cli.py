@@ -1,0 +1,78 @@
+"""`kits-submit export`: a run or a checkpoint to an ONNX file and its parity report. torch is imported inside alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from kits_submit.errors import InputError
+from train import CHECKPOINT
+
+
+def export_command(
+    source: Annotated[
+        Path | None, typer.Argument(metavar="[RUN]", help="Run folder or checkpoint. Default: the newest under runs/.")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="The ONNX file; its parity report goes beside it.")] = Path(
+        "build/kits.onnx"
+    ),
+) -> None:
+    """Write a checkpoint as one ONNX file with its Recipe inside, checked against torch."""
+    from rich.console import Console
+
+    checkpoint = newest_checkpoint(Path("runs")) if source is None else checkpoint_of(source)
+    report = out.with_suffix(".parity.json")
+    difference, size = export(checkpoint, out, report)
+    Console(stderr=True).print(
+        f"{checkpoint} -> {out} ({size / 1e6:.2f} MB); torch and ONNX Runtime differ by at most {difference:.1e} "
+        f"({report})",
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+def export(checkpoint: Path, out: Path, report: Path) -> tuple[float, int]:
+    """Export, verify, then write: (largest difference of a logit, bytes of the file).
+
+    Raises:
+        InputError, ModelError: the checkpoint cannot be used, or the graph differs from it.
+        OutputError: cannot be written.
+    """
+    from export.onnx import to_onnx, write_onnx
+    from export.verify import demand_parity, verify, write_report
+    from train.checkpoint import load_checkpoint
+
+    trained = load_checkpoint(checkpoint)
+    model = to_onnx(trained)
+    content = model.SerializeToString()
+    parity = verify(content, trained.network(), trained.recipe)
+    demand_parity(parity)
+    write_onnx(model, out)
+    write_report(parity, report)
+    return parity.max_difference, len(content)
+
+
+def checkpoint_of(source: Path) -> Path:
+    """A checkpoint itself, or a run folder's.
+
+    Raises:
+        InputError: neither.
+    """
+    path = source / CHECKPOINT if source.is_dir() else source
+    if not path.is_file():
+        raise InputError("no checkpoint there", fix="give a run folder of `kits-submit train`", path=path)
+    return path
+
+
+def newest_checkpoint(runs: Path) -> Path:
+    """The checkpoint written last among RUNS/*/checkpoint.pt.
+
+    Raises:
+        InputError: none there.
+    """
+    found = sorted(runs.glob(f"*/{CHECKPOINT}"), key=lambda path: path.stat().st_mtime)
+    if not found:
+        raise InputError("no run in it", fix="train first (`kits-submit train`) or name a checkpoint", path=runs)
+    return found[-1]

@@ -1,0 +1,67 @@
+"""What the exported graph computes, and the checks that the file really is that graph.
+
+    image   float32 (N, 1, Z, Y, X), standardised; Z, Y, X multiples of the Recipe's `multiple`; all four sizes free
+    logits  float32 (N, K, Z, Y, X), of the network in eval mode: no dropout, BN folded into the convolutions
+
+Softmax, argmax, patches and margins are the runtime's: the graph knows nothing of them.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from torch import Tensor, nn
+
+from kits_submit.errors import ModelError
+from train.network.deeplab import DeepLab3D
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
+
+OPSET = 18  # later ones hold Resize-19, which older CUDA execution providers run on the CPU without a word
+INPUT, OUTPUT = "image", "logits"
+INPUT_AXES = ("N", 1, "Z", "Y", "X")
+OPERATORS = frozenset({"Conv", "Relu", "Add", "Concat", "Resize"})
+
+
+class Logits(nn.Module):
+    """The network without its check of the input's shape, which no traced graph can hold."""
+
+    def __init__(self, network: DeepLab3D) -> None:
+        super().__init__()
+        self.network = network
+        self.eval()
+
+    def forward(self, image: Tensor) -> Tensor:
+        """`logits` of `image`."""
+        return self.network.compute(image)
+
+
+def check_graph(model: ModelProto, *, classes: int) -> None:
+    """Hold a file's graph against this module's docstring.
+
+    Raises:
+        ModelError: another opset, name or axis, an operator not in `OPERATORS` (a BN left unfolded among them), a
+            Resize of anything but constant scales.
+    """
+    opsets = {entry.domain: entry.version for entry in model.opset_import}
+    _demand("opsets", opsets, {"": OPSET})
+    _demand("functions", len(model.functions), 0)
+    ends = (("input", model.graph.input, INPUT, 1), ("output", model.graph.output, OUTPUT, classes))
+    for kind, values, name, channels in ends:
+        _demand(f"{kind} names", [value.name for value in values], [name])
+        dims = values[0].type.tensor_type.shape.dim
+        _demand(f"{kind} axes", [dim.dim_param or dim.dim_value for dim in dims], ["N", channels, "Z", "Y", "X"])
+    _demand("other operators", sorted({node.op_type for node in model.graph.node} - OPERATORS), [])
+    constants = {tensor.name for tensor in model.graph.initializer}
+    for node in model.graph.node:
+        if node.op_type == "Resize":
+            _demand("Resize inputs", [bool(name) for name in node.input], [True, False, True])
+            _demand("Resize scales computed", sorted({node.input[2]} - constants), [])
+
+
+def _demand(what: str, got: object, wanted: object) -> None:
+    if got != wanted:
+        raise ModelError(
+            f"the exported graph's {what}: {got}, wanted {wanted}", fix="install the locked torch and onnx"
+        )

@@ -1,0 +1,121 @@
+"""`kits-submit train`: what it does with its options, and what it says where no terminal listens."""
+
+from __future__ import annotations
+
+import io
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import typer
+from rich.console import Console
+from typer.testing import CliRunner, Result
+
+from kits_submit.errors import InputError
+from tests.test_train_data import phantom, write_case
+from train.cli import RunDisplay, draw_phantoms, train_command
+from train.config import TrainConfig, preset
+from train.loop import StepReport
+from train.validate import CaseScore
+
+TINY = replace(
+    preset("demo"), patch=(8, 8, 8), batch=2, holdout=0.25, inference_patch=(16, 16, 24), margin=(2, 2, 2), phantoms=4
+)
+
+
+@pytest.fixture
+def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every preset is `TINY`."""
+    monkeypatch.setattr("train.config.preset", lambda name: TINY)
+
+
+@pytest.fixture
+def drawn(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
+    """(cases, seed) of each call of `write_phantoms`, which writes arrays of a few voxels instead."""
+    calls: list[tuple[int, int]] = []
+
+    def write(out: Path, cases: int, seed: int, *, on_case: object, **_: object) -> None:
+        calls.append((cases, seed))
+        for i in range(cases):
+            write_case(out / f"case_{i:05d}", *phantom(seed + i))
+
+    monkeypatch.setattr("kits_submit.phantom.write_phantoms", write)
+    return calls
+
+
+def run(*arguments: str) -> Result:
+    app = typer.Typer()
+    app.command()(train_command)
+    return CliRunner().invoke(app, arguments, catch_exceptions=True)
+
+
+@pytest.mark.usefixtures("tiny")
+def test_without_data_it_trains_on_phantoms_and_says_so(tmp_path: Path, drawn: list[tuple[int, int]]) -> None:
+    out = tmp_path / "run"
+    done = run("--out", str(out), "--seed", "3", "--steps", "2", "--threads", "1")
+    assert done.exit_code == 0, done.output
+    assert "no --data: training on 4 phantoms, synthetic cases" in done.output
+    assert f"2 steps; checkpoint: {out / 'checkpoint.pt'}" in done.output
+    assert "(before refinement)" in done.output
+    config = TrainConfig.from_json((out / "config.json").read_text())
+    assert (config.seed, config.max_steps) == (3, 2)
+    ((cases, seed),) = drawn
+    assert cases == 4
+    assert seed != 2019  # the demo's
+
+
+@pytest.mark.usefixtures("tiny")
+def test_a_run_is_never_written_over(tmp_path: Path) -> None:
+    (tmp_path / "checkpoint.pt").touch()
+    done = run("--out", str(tmp_path))
+    assert isinstance(done.exception, InputError)
+    assert "a training is there already" in str(done.exception)
+
+
+def test_an_unknown_preset_is_told(tmp_path: Path) -> None:
+    done = run("--preset", "best", "--out", str(tmp_path / "run"))
+    assert isinstance(done.exception, InputError)
+    assert "preset is 'best', allowed: paper, demo" in str(done.exception)
+    assert not (tmp_path / "run").exists()
+
+
+def test_phantoms_are_drawn_once(tmp_path: Path, drawn: list[tuple[int, int]]) -> None:
+    display = RunDisplay(Console(file=io.StringIO()))
+    for _ in range(2):
+        assert draw_phantoms(tmp_path, TINY, display) == tmp_path / "phantoms"
+    assert len(drawn) == 1
+    draw_phantoms(tmp_path, replace(TINY, seed=1), display)
+    assert [seed - drawn[0][1] for _, seed in drawn] == [0, 1]
+    assert json.loads((tmp_path / "phantoms.json").read_text())["seed"] == drawn[1][1]
+
+
+def test_a_log_gets_a_line_a_stage_and_a_line_a_minute() -> None:
+    now = [0.0]
+    text = io.StringIO()
+    report = StepReport(
+        step=1, epoch=0, progress=0.5, loss=0.75, tversky=0.5, focal=0.5, learning_rate=1e-3, seconds=2.0, data_s=0.1
+    )
+    with RunDisplay(Console(file=text, width=40), clock=lambda: now[0]) as display:
+        display.stage("training", None)
+        for now[0] in (10, 59, 61, 70, 120, 122):
+            display.stepped(report)
+        display.stage("validation", 1)
+        display.scored(CaseScore("case_00001", 0.9, 0.5))
+    assert text.getvalue().splitlines() == [
+        "  0.0 min training",
+        "  1.0 min 50% step 1 loss 0.750 (tversky 0.500, focal 0.5000) rate 1.0e-03 2.00 s a step",
+        "  2.0 min 50% step 1 loss 0.750 (tversky 0.500, focal 0.5000) rate 1.0e-03 2.00 s a step",
+        "  2.0 min validation (1 cases)",
+        "case_00001: Dice kidney 0.900, tumor 0.500 (before refinement)",
+    ]
+
+
+def test_a_terminal_gets_bars() -> None:
+    text = io.StringIO()
+    with RunDisplay(Console(file=text, force_terminal=True, width=100)) as display:
+        display.stage("cache", 2)
+        display.advanced("case_00000")
+        display.stage("training", None)
+    assert "cache" in text.getvalue()
+    assert "training" in text.getvalue()

@@ -1,0 +1,295 @@
+"""The loop learns, is a function of its seed and stops where it should; schedules, checkpoints, validation."""
+
+from __future__ import annotations
+
+import math
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from kits_submit.errors import InputError, ModelError, OutputError
+from kits_submit.recipe import Recipe
+from tests.test_train_data import phantom, write_case
+from train.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from train.config import TrainConfig, preset
+from train.ema import MeanWeights
+from train.loop import Limits, StepReport, Trainer
+from train.network.deeplab import Architecture, DeepLab3D
+from train.run import make_checkpoint, run_training
+from train.sampler import PatchBatch, Sampler
+from train.schedule import Plateau, cosine
+from train.validate import CaseScore, dice, predict_volume
+
+RECIPE = Recipe((3.0, 1.5, 1.5), (-100.0, 300.0), 100.0, 50.0, patch=(16, 16, 24), margin=(2, 4, 4))
+CONFIG = replace(preset("demo"), patch=(8, 12, 16), batch=2, patients=2, max_steps=3)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+class OneBatch(Sampler):
+    """Always the same two tiny patches: a bright block with a dark one in it."""
+
+    def __init__(self) -> None:
+        pairs = [phantom(seed) for seed in (0, 1)]
+        image = np.stack([i[:8, 2:14, 2:18] for i, _ in pairs])[:, None] / np.float32(100)
+        self.only = PatchBatch(image, np.stack([label[:8, 2:14, 2:18] for _, label in pairs]))
+
+    @property
+    def steps_per_epoch(self) -> int:
+        return 1
+
+    def batch(self, step: int) -> PatchBatch:
+        return self.only
+
+
+def trainer(config: TrainConfig = CONFIG, seed: int = 0) -> Trainer:
+    torch.manual_seed(seed)
+    return Trainer(DeepLab3D(), OneBatch(), config)
+
+
+def fit(config: TrainConfig, limits: Limits | None = None) -> tuple[Trainer, list[StepReport]]:
+    reports: list[StepReport] = []
+    trained = trainer(config)
+    trained.fit(limits or Limits(), reports.append)
+    return trained, reports
+
+
+def test_the_loss_of_two_patches_falls_far() -> None:
+    _, reports = fit(replace(CONFIG, max_steps=60))
+    losses = [report.loss for report in reports]
+    assert np.mean(losses[-5:]) < 0.5 * np.mean(losses[:2])
+    assert [report.step for report in reports] == list(range(1, 61))
+    assert reports[0].learning_rate == 1e-3
+    assert reports[-1].learning_rate < 1e-5
+    assert reports[-1].loss == pytest.approx(reports[-1].tversky + 0.5 * reports[-1].focal, abs=1e-6)
+
+
+def test_a_training_is_a_function_of_its_seed() -> None:
+    first, again = fit(CONFIG)[0], fit(CONFIG)[0]
+    for a, b in zip(first.network.state_dict().values(), again.network.state_dict().values(), strict=True):
+        assert torch.equal(a, b)
+    other = fit(replace(CONFIG, seed=1))[0]  # same first weights, other dropout
+    assert not torch.equal(first.network.decoder.output.weight, other.network.decoder.output.weight)
+
+
+def test_the_network_trains_in_channels_last() -> None:
+    weight = trainer().network.decoder.refine[0].weight
+    assert isinstance(weight, Tensor)
+    assert weight.is_contiguous(memory_format=torch.channels_last_3d)
+
+
+def test_a_time_limit_ends_a_training() -> None:
+    _, reports = fit(replace(CONFIG, max_steps=100_000), Limits(minutes=0.005))
+    assert 1 <= len(reports) < 50
+    assert reports[-1].progress <= 1
+
+
+def test_the_plateau_schedule_ends_a_training() -> None:
+    """Below the least rate nothing is trained; `max_epochs` ends it too."""
+    config = replace(CONFIG, schedule="plateau", learning_rate=1e-12, min_learning_rate=1e-8, max_steps=None)
+    assert fit(config)[1] == []
+    config = replace(CONFIG, schedule="plateau", max_epochs=2, max_steps=None)
+    assert len(fit(config)[1]) == 2
+
+
+def test_a_training_that_diverges_is_told() -> None:
+    broken = trainer()
+    broken.sampler.only.image[0, 0, 0, 0, 0] = np.nan  # type: ignore[attr-defined]
+    with pytest.raises(ModelError, match="the training diverged: the loss is nan"):
+        broken.fit(Limits(), lambda _: None)
+
+
+def test_plateau_by_hand() -> None:
+    plateau = Plateau(rate=1.0, factor=0.1, patience=2, minimum=0.05)
+    rates = []
+    for loss in (5, 4, 4, 4, 3.9, 4, 4, 3.8):
+        plateau.epoch_ended(loss)
+        rates.append(plateau.rate)
+    assert rates == pytest.approx([1, 1, 1, 0.1, 0.1, 0.1, 0.01, 0.01])
+    assert plateau.ended
+
+
+def test_the_papers_plateau_allows_twenty_epochs() -> None:
+    plateau = Plateau(1e-3, 0.1, 20, 1e-8)
+    for _ in range(20):
+        plateau.epoch_ended(1.0)
+    assert plateau.rate == 1e-3  # the first epoch lowered the loss, nineteen did not
+    plateau.epoch_ended(1.0)
+    assert plateau.rate == pytest.approx(1e-4)
+
+
+def test_cosine_by_hand() -> None:
+    assert [cosine(2.0, p) for p in (0, 0.5, 1, 1.5)] == pytest.approx([2, 1, 0, 0])
+    assert cosine(2.0, 1 / 3) == pytest.approx(1.5)
+
+
+def test_mean_weights_by_hand() -> None:
+    """Decays min(0.2, 1/10, 2/11, ..) = 0.1, 2/11: mean 0 -> 0.9 -> 0.9 * 2/11 + 2 * 9/11 for values 1, 2."""
+    network = DeepLab3D()
+    bias = network.decoder.output.bias
+    norm = network.encoder.stem[1]
+    assert bias is not None
+    mean = MeanWeights(network, 0.2)
+    for value in (1.0, 2.0):
+        bias.data.fill_(value)
+        norm.running_mean.fill_(value)  # type: ignore[union-attr, operator]
+        norm.num_batches_tracked.fill_(int(value))  # type: ignore[union-attr, operator]
+        mean.update(network)
+    wanted = 0.9 * 2 / 11 + 2 * 9 / 11
+    state = mean.network.state_dict()
+    assert state["decoder.output.bias"].tolist() == pytest.approx([wanted] * 3)
+    assert state["encoder.stem.1.running_mean"].tolist() == pytest.approx([wanted] * 8)
+    assert state["encoder.stem.1.num_batches_tracked"] == 2
+
+
+def test_without_decay_the_mean_is_the_network() -> None:
+    trained = fit(replace(CONFIG, ema_decay=0.0))[0]
+    for a, b in zip(trained.network.state_dict().values(), trained.mean.network.state_dict().values(), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_a_checkpoint_survives_the_disk(tmp_path: Path) -> None:
+    trained = fit(replace(CONFIG, max_steps=2))[0]
+    saved = make_checkpoint(trained, RECIPE)
+    save_checkpoint(tmp_path / "checkpoint.pt", saved)
+    loaded = load_checkpoint(tmp_path / "checkpoint.pt", architecture=Architecture())
+    assert (loaded.architecture, loaded.config, loaded.recipe, loaded.step) == (
+        Architecture(),
+        replace(CONFIG, max_steps=2),
+        RECIPE,
+        2,
+    )
+    image = torch.randn(1, 1, 8, 8, 8)
+    with torch.inference_mode():
+        assert torch.equal(loaded.network()(image), trained.mean.network(image))
+    assert loaded.training["mean_updates"] == 2
+    assert set(loaded.training["optimizer"]) == {"state", "param_groups"}
+    assert [p.name for p in tmp_path.iterdir()] == ["checkpoint.pt"]
+
+
+def small_checkpoint() -> Checkpoint:
+    network = DeepLab3D()
+    return Checkpoint(Architecture(), CONFIG, RECIPE, 1, network.state_dict(), network.state_dict(), {})
+
+
+def test_another_architecture_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "checkpoint.pt"
+    save_checkpoint(path, small_checkpoint())
+    with pytest.raises(ModelError, match=r"architecture differs in aspp_channels \(32, wanted 64\)"):
+        load_checkpoint(path, architecture=Architecture(aspp_channels=64))
+    save_checkpoint(path, replace(small_checkpoint(), architecture=Architecture(aspp_channels=64)))
+    with pytest.raises(ModelError, match=r"weights do not fit the architecture \(first: aspp"):
+        load_checkpoint(path).network()
+
+
+def test_a_damaged_checkpoint_is_told_in_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "checkpoint.pt"
+    save_checkpoint(path, small_checkpoint())
+    whole = path.read_bytes()
+    for damaged in (b"", b"no checkpoint", whole[: len(whole) // 2]):
+        path.write_bytes(damaged)
+        with pytest.raises(ModelError, match="not a readable checkpoint") as told:
+            load_checkpoint(path)
+        assert "\n" not in str(told.value)
+    torch.save({"weights": torch.zeros(1)}, path)
+    with pytest.raises(ModelError, match="not a kits-submit checkpoint"):
+        load_checkpoint(path)
+    torch.save({"kind": "kits-submit checkpoint", "schema": 9}, path)
+    with pytest.raises(ModelError, match="schema 9, this program reads 1"):
+        load_checkpoint(path)
+    torch.save({"kind": "kits-submit checkpoint", "schema": 1}, path)
+    with pytest.raises(ModelError, match="lacks architecture"):
+        load_checkpoint(path)
+    with pytest.raises(InputError, match="no such checkpoint"):
+        load_checkpoint(tmp_path / "none.pt")
+
+
+def test_a_checkpoint_executes_nothing(tmp_path: Path) -> None:
+    torch.save({"kind": print}, tmp_path / "checkpoint.pt")
+    with pytest.raises(ModelError, match="not a readable checkpoint"):
+        load_checkpoint(tmp_path / "checkpoint.pt")
+
+
+def test_a_checkpoint_that_cannot_be_written_leaves_the_one_before(tmp_path: Path) -> None:
+    path = tmp_path / "checkpoint.pt"
+    path.write_text("before")
+    broken = replace(small_checkpoint(), training={"lock": lambda: None})
+    with pytest.raises(Exception, match="pickle"):
+        save_checkpoint(path, broken)
+    assert path.read_text() == "before"
+    assert [p.name for p in tmp_path.iterdir()] == ["checkpoint.pt"]
+    with pytest.raises(OutputError, match="cannot be written"):
+        save_checkpoint(path / "inside.pt", small_checkpoint())
+
+
+class Voxelwise(DeepLab3D):
+    """Background below 0, kidney from 0, tumor from 1: each voxel alone."""
+
+    def forward(self, image_NCZYX: Tensor) -> Tensor:
+        return torch.cat([-image_NCZYX, 0 * image_NCZYX, 2 * image_NCZYX - 2], dim=1)
+
+
+@pytest.mark.parametrize("shape", [(3, 5, 7), (12, 8, 16), (13, 9, 17), (25, 16, 40)])
+def test_a_stitched_voxelwise_network_is_exact(shape: tuple[int, int, int]) -> None:
+    image = np.random.default_rng(0).normal(0.5, 1, shape).astype(np.float32)
+    wanted = np.select([image > 1, image > 0], [2, 1], 0)
+    np.testing.assert_array_equal(predict_volume(Voxelwise().eval(), image, RECIPE), wanted)
+
+
+def test_dice_by_hand_and_at_its_ends() -> None:
+    a, b, none = (np.array(x, bool).reshape(1, 1, 4) for x in ([1, 1, 0, 0], [0, 1, 1, 1], [0, 0, 0, 0]))
+    assert dice(a, b) == pytest.approx(2 * 1 / (2 + 3))
+    assert dice(a, a) == 1
+    assert dice(none, a) == dice(a, none) == 0
+    assert math.isnan(dice(none, none))
+
+
+class Heard:
+    """`train.run.Events` that remembers."""
+
+    def __init__(self) -> None:
+        self.stages: list[str] = []
+        self.steps: list[StepReport] = []
+        self.scores: list[CaseScore] = []
+
+    def stage(self, name: str, total: int | None) -> None:
+        self.stages.append(name)
+
+    def advanced(self, what: str) -> None: ...
+
+    def stepped(self, report: StepReport) -> None:
+        self.steps.append(report)
+
+    def scored(self, score: CaseScore) -> None:
+        self.scores.append(score)
+
+
+def test_a_whole_run(tmp_path: Path) -> None:
+    for i in range(4):
+        write_case(tmp_path / "data" / f"case_{i:05d}", *phantom(i))
+    config = replace(CONFIG, holdout=0.25, inference_patch=(16, 16, 24), margin=(2, 2, 2))
+    heard = Heard()
+    result = run_training(tmp_path / "data", tmp_path / "run", config, Limits(), heard)
+    assert heard.stages == ["fingerprint", "cache", "training", "validation"]
+    assert [report.step for report in heard.steps] == [1, 2, 3]
+    assert result.steps == 3
+    assert len(heard.scores) == len(result.scores) == 1
+    assert len((tmp_path / "run" / "loss.csv").read_text().splitlines()) == 4
+    loaded = load_checkpoint(result.checkpoint)
+    assert (loaded.recipe, loaded.config) == (result.recipe, config)
+    assert result.recipe.patch == (16, 16, 24)
+    (tmp_path / "run" / "validation.csv").read_text().startswith("case_id,kidney,tumor\ncase_")
+
+
+def test_help_needs_no_torch() -> None:
+    code = "import sys, train.cli, export.cli; sys.exit('torch' in sys.modules or 'numpy' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False, cwd=Path(__file__).parents[1]).returncode == 0

@@ -1,0 +1,150 @@
+"""Each case resampled once, standardised, and laid out so that a patch is read without reading the case.
+
+    CACHE/case_00000-3f2a9c41d07e/      the suffix: content of the files + what the Recipe does to them
+        image.npy        float16 ZYX, standardised (a step of 1/1000 of the deviation at most)
+        label.npy        uint8 ZYX
+        class_1.npy      flat indices of kidney voxels, ascending
+        class_2.npy      flat indices of tumor voxels, ascending
+        foreground.npy   flat indices of both, ascending: what is not in it is background
+
+A case is written into a folder beside and renamed, so that a folder of that name is always whole; an interrupted
+training finds what is done. Content decides, not dates: changed files or another spacing give another name.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from kits_submit.cases import Case
+from kits_submit.errors import InputError, OutputError
+from kits_submit.grid import resample, resample_nearest, target_shape
+from kits_submit.intensity import standardise
+from kits_submit.recipe import LABELS, Recipe
+from kits_submit.types import Image, Labels, Shape, Spacing
+from train.fingerprint import content_hash, read_pair
+
+LAYOUT = "1"  # changes with the files above
+
+Indices = npt.NDArray[np.int64]
+_Scalar = TypeVar("_Scalar", bound=np.generic)
+
+
+@dataclass(frozen=True)
+class CachedCase:
+    """One case in the cache, its arrays memory-mapped anew at each access.
+
+    A mapping kept open holds a file descriptor: KiTS19 would need more than the usual limit of 1024.
+    """
+
+    case_id: str
+    folder: Path
+
+    @property
+    def image(self) -> npt.NDArray[np.float16]:
+        """Standardised HU, ZYX."""
+        return self._mapped("image", np.float16)
+
+    @property
+    def label(self) -> Labels:
+        """Class numbers, ZYX."""
+        return self._mapped("label", np.uint8)
+
+    @property
+    def foreground(self) -> Indices:
+        """Flat indices of every voxel that is not background, ascending."""
+        return self._mapped("foreground", np.int64)
+
+    @property
+    def by_class(self) -> tuple[Indices, ...]:
+        """Flat indices of class 1, of class 2, ..; ascending."""
+        return tuple(self._mapped(f"class_{k}", np.int64) for k in range(1, len(LABELS)))
+
+    @property
+    def shape(self) -> Shape:
+        """Voxels along Z, Y, X."""
+        z, y, x = self.label.shape
+        return z, y, x
+
+    def _mapped(self, name: str, dtype: type[_Scalar]) -> npt.NDArray[_Scalar]:
+        mapped: npt.NDArray[_Scalar] = np.load(self.folder / f"{name}.npy", mmap_mode="r")
+        if mapped.dtype != dtype:
+            raise InputError(
+                f"{name}.npy holds {mapped.dtype}", fix="delete the folder, it is made again", path=self.folder
+            )
+        return mapped
+
+
+def cache_case(case: Case, recipe: Recipe, root: Path, *, max_slices: int, sha256: str | None = None) -> CachedCase:
+    """The case's folder under `root`, made unless it is there. `sha256`: of the case's files, where already known.
+
+    Raises:
+        InputError, VolumeError, GeometryError, LabelError: the case cannot be used.
+        OutputError: the cache cannot be written.
+    """
+    folder = root / f"{case.case_id}-{_key(sha256 or content_hash(case), recipe, max_slices)}"
+    if not folder.is_dir():
+        image, label = prepare(*read_pair(case), recipe, max_slices=max_slices)
+        write_case(folder, image, label)
+    return CachedCase(case.case_id, folder)
+
+
+def prepare(
+    image: Image, label: Labels, spacing_mm: Spacing, recipe: Recipe, *, max_slices: int
+) -> tuple[npt.NDArray[np.float16], Labels]:
+    """HU and labels of a case -> standardised image and labels on the Recipe's grid, cut to `max_slices`."""
+    z, y, x = image.shape
+    shape = target_shape((z, y, x), spacing_mm, recipe.spacing_mm)
+    small = resample_nearest(label, shape)
+    window = slices_to_keep(small, max_slices)
+    return standardise(resample(image, shape), recipe)[window].astype(np.float16), small[window]
+
+
+def slices_to_keep(label: Labels, max_slices: int) -> slice:
+    """The Z range of a case: whole up to `max_slices`, else `max_slices` around the foreground, or all of it if longer.
+
+    250 slices, foreground in 10..29, 200 to keep: 0..199. Foreground in 200..219: 50..249.
+    """
+    count = label.shape[0]
+    if count <= max_slices:
+        return slice(0, count)
+    occupied = np.flatnonzero(label.any(axis=(1, 2)))
+    first, last = (int(occupied[0]), int(occupied[-1])) if occupied.size else (0, count - 1)
+    if occupied.size and last - first + 1 >= max_slices:
+        return slice(first, last + 1)
+    start = min(max((first + last + 1 - max_slices) // 2, 0), count - max_slices)
+    return slice(start, start + max_slices)
+
+
+def _key(sha256: str, recipe: Recipe, max_slices: int) -> str:
+    parts = (LAYOUT, sha256, recipe.spacing_mm, recipe.clip_hu, recipe.mean_hu, recipe.std_hu, max_slices)
+    return hashlib.sha256(repr(parts).encode()).hexdigest()[:12]
+
+
+def write_case(folder: Path, image: npt.NDArray[np.float16], label: Labels) -> None:
+    """Write a case's files and index lists beside, and rename.
+
+    Raises:
+        OutputError: cannot be written.
+    """
+    arrays = {"image": image, "label": label, "foreground": np.flatnonzero(label)}
+    arrays |= {f"class_{k}": np.flatnonzero(label == k) for k in range(1, len(LABELS))}
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        beside = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+        try:
+            for name, array in arrays.items():
+                np.save(beside / f"{name}.npy", np.ascontiguousarray(array))
+            beside.rename(folder)
+        finally:
+            shutil.rmtree(beside, ignore_errors=True)
+    except OSError as error:
+        reason = error.strerror or error
+        raise OutputError(f"cannot be written ({reason})", fix="check space and permissions", path=folder) from None

@@ -1,0 +1,145 @@
+"""A training on disk: written beside and renamed, so that a file of the name is always whole.
+
+    kind           "kits-submit checkpoint"
+    schema         1
+    architecture   `Architecture.to_dict`
+    config, recipe JSON
+    step           steps done
+    model          weights after the last step
+    mean           weights and BN statistics of `MeanWeights`: what is validated and exported
+    training       optimizer, schedule, count of mean updates: what goes on needs
+
+Holds plain values and tensors alone, so that loading executes no code from the file (`weights_only=True`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from kits_submit.errors import InputError, ModelError
+from kits_submit.nifti import replacing
+from kits_submit.recipe import Recipe
+from train.config import TrainConfig
+from train.network.deeplab import Architecture, DeepLab3D
+
+KIND = "kits-submit checkpoint"
+SCHEMA = 1
+
+State = Mapping[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """The file's content (see above), parsed."""
+
+    architecture: Architecture
+    config: TrainConfig
+    recipe: Recipe
+    step: int
+    model: State
+    mean: State
+    training: Mapping[str, Any]
+
+    def network(self) -> DeepLab3D:
+        """The network of `mean`, in eval mode.
+
+        Raises:
+            ModelError: the weights are another architecture's.
+        """
+        return load_state(DeepLab3D(self.architecture), self.mean).eval()
+
+
+def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
+    """Write atomically.
+
+    Raises:
+        OutputError: cannot be written; what stood under the name before still does.
+    """
+    content = {
+        "kind": KIND,
+        "schema": SCHEMA,
+        "architecture": checkpoint.architecture.to_dict(),
+        "config": checkpoint.config.to_json(),
+        "recipe": checkpoint.recipe.to_json(),
+        "step": checkpoint.step,
+        "model": dict(checkpoint.model),
+        "mean": dict(checkpoint.mean),
+        "training": dict(checkpoint.training),
+    }
+    with replacing(path) as stream:
+        torch.save(content, stream)
+
+
+def load_checkpoint(path: Path, *, architecture: Architecture | None = None) -> Checkpoint:
+    """Read and check; with `architecture`, only that one is taken.
+
+    Raises:
+        InputError: no such file.
+        ModelError: not a checkpoint, damaged, of another schema or architecture.
+    """
+    if not path.is_file():
+        raise InputError("no such checkpoint", fix="give a checkpoint (*.pt) or a run folder", path=path)
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # noqa: BLE001 - torch raises pickle, zip, OS and runtime errors for a damaged file
+        raise ModelError(f"not a readable checkpoint ({type(error).__name__})", fix=_TRAIN_AGAIN, path=path) from None
+    if not isinstance(content, dict) or content.get("kind") != KIND:
+        raise ModelError("a torch file, but not a kits-submit checkpoint", fix=_TRAIN_AGAIN, path=path)
+    if content.get("schema") != SCHEMA:
+        what = f"the checkpoint has schema {content.get('schema')!r}, this program reads {SCHEMA}"
+        raise ModelError(what, fix="update kits-submit, or train again", path=path)
+    checkpoint = _parse(content, path)
+    if architecture is not None and checkpoint.architecture != architecture:
+        raise ModelError(
+            f"architecture differs in {_differences(checkpoint.architecture, architecture)}",
+            fix="use a checkpoint of the architecture asked for",
+            path=path,
+        )
+    return checkpoint
+
+
+def load_state(network: DeepLab3D, state: State) -> DeepLab3D:
+    """`network` with the weights of `state`.
+
+    Raises:
+        ModelError: names or shapes differ.
+    """
+    own = network.state_dict()
+    wrong = sorted(own.keys() ^ state.keys()) or [name for name in own if own[name].shape != state[name].shape]
+    if wrong:
+        raise ModelError(
+            f"{len(wrong)} weights do not fit the architecture (first: {wrong[0]})", fix="use its own checkpoint"
+        )
+    network.load_state_dict(dict(state))
+    return network
+
+
+def _parse(content: dict[str, Any], path: Path) -> Checkpoint:
+    try:
+        return Checkpoint(
+            architecture=Architecture.from_dict(content["architecture"]),
+            config=TrainConfig.from_json(content["config"]),
+            recipe=Recipe.from_json(content["recipe"]),
+            step=int(content["step"]),
+            model=content["model"],
+            mean=content["mean"],
+            training=content["training"],
+        )
+    except KeyError as error:
+        raise ModelError(f"the checkpoint lacks {error.args[0]}", fix=_TRAIN_AGAIN, path=path) from None
+    except (TypeError, ValueError) as error:
+        raise ModelError(f"the checkpoint cannot be read ({error})", fix=_TRAIN_AGAIN, path=path) from None
+
+
+def _differences(got: Architecture, wanted: Architecture) -> str:
+    ours, theirs = got.to_dict(), wanted.to_dict()
+    return ", ".join(f"{name} ({ours[name]}, wanted {theirs[name]})" for name in ours if ours[name] != theirs[name])
+
+
+_TRAIN_AGAIN = "train again, or give another checkpoint"

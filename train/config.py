@@ -1,0 +1,156 @@
+"""`TrainConfig`: every number of a training, flat and frozen; the presets `paper` and `demo`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any, Literal
+
+from kits_submit.errors import InputError
+from kits_submit.types import Shape, Spacing
+
+Schedule = Literal["plateau", "cosine"]
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """One training. The defaults are the paper's; what the paper leaves open is said here.
+
+    Data (section 2.3 and 2.4):
+    - `spacing_mm`: grid along Z, Y, X; None takes the dataset's median.
+    - `clip_percentiles`: of the foreground HU. The paper prints 0.05 and 99.5, and says it follows nnU-Net, which uses
+      0.5 and 99.5; the print is followed.
+    - `max_slices`: longer cases (on the training grid) are cut along Z, all foreground kept.
+    - `holdout`: share of the cases kept for validation; the paper's 63 of 210.
+
+    Patches (section 2.4):
+    - `patch`: training patch. `batch` patches a step come from `patients` cases. An epoch visits each case once.
+    - `flip_axes`: axes mirrored at random, any of "zyx"; the paper names no augmentation.
+
+    Loss (section 2.2, Table 3):
+    - `tversky_alpha` weighs false positives, `tversky_beta` false negatives. The paper gives neither; 0.3 and 0.7 are
+      the best of Salehi et al. (arXiv 1706.05721), which it cites.
+
+    Optimisation (section 2.4):
+    - `schedule`: "plateau" multiplies the rate by `plateau_factor` when the epoch's loss has not fallen for
+      `plateau_patience` epochs and ends below `min_learning_rate`; "cosine" falls to zero over the planned steps.
+    - `max_steps`: ends the training early, and is what "cosine" plans with; None leaves `max_epochs` alone.
+    - `ema_decay`: of the running mean over weights and BN statistics that is validated and exported; 0 takes the
+      last weights. Not in the paper, where long training at a small rate does the same.
+
+    Inference (section 2.4), into the Recipe:
+    - `inference_patch`, `margin`: the network is fully convolutional, so a patch may be larger than in training. The
+      receptive field's radius is 83 voxels (`train.network.receptive`), so no margin hides the padding entirely: 8
+      discards the outermost two voxels at stride 4, where padding weighs most.
+
+    - `phantoms`: how many are drawn where no data is given.
+    """
+
+    preset: str = "paper"
+    seed: int = 0
+    spacing_mm: Spacing | None = None
+    clip_percentiles: tuple[float, float] = (0.05, 99.5)
+    max_slices: int = 200
+    holdout: float = 0.3
+    patch: Shape = (48, 48, 48)
+    batch: int = 39
+    patients: int = 13
+    flip_axes: str = ""
+    tversky_alpha: float = 0.3
+    tversky_beta: float = 0.7
+    focal_weight: float = 0.5
+    focal_gamma: float = 2.0
+    learning_rate: float = 1e-3
+    schedule: Schedule = "plateau"
+    plateau_factor: float = 0.1
+    plateau_patience: int = 20
+    min_learning_rate: float = 1e-8
+    max_epochs: int = 300
+    max_steps: int | None = None
+    ema_decay: float = 0.0
+    inference_patch: Shape = (48, 128, 128)
+    margin: Shape = (8, 8, 8)
+    phantoms: int = 48
+
+    def __post_init__(self) -> None:
+        for name, (holds, allowed) in _RULES.items():
+            value = getattr(self, name)
+            if not holds(value):
+                raise InputError(f"TrainConfig.{name} is {value}, allowed: {allowed}", fix="change the option")
+        if self.schedule == "cosine" and self.max_steps is None:
+            raise InputError("TrainConfig.schedule is cosine without max_steps", fix="say how many steps to plan for")
+
+    def to_json(self) -> str:
+        """Every field, by name."""
+        return json.dumps(asdict(self), sort_keys=True)
+
+    @classmethod
+    def from_json(cls, text: str) -> TrainConfig:
+        """Inverse of `to_json`.
+
+        Raises:
+            InputError: an unknown field or a value out of range.
+        """
+        raw: dict[str, Any] = json.loads(text)
+        unknown = sorted(raw.keys() - {f.name for f in fields(cls)})
+        if unknown:
+            raise InputError(f"TrainConfig has unknown fields {unknown}", fix="update kits-submit")
+        values: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in raw.items()}
+        return cls(**values)
+
+
+def preset(name: str) -> TrainConfig:
+    """`paper`: sections 2.2 to 2.4 as printed. `demo`: the same method in the minutes that a laptop has.
+
+    Demo: half the paper's in-plane resolution (a 48-cube spans 144 x 72 x 72 mm, a whole kidney), batches of 8,
+    a cosine schedule, mean weights, and mirrored patches, for there are few cases.
+
+    Raises:
+        InputError: another name.
+    """
+    paper = TrainConfig()
+    demo = replace(
+        paper,
+        preset="demo",
+        spacing_mm=(3.0, 1.5, 1.5),
+        holdout=1 / 12,
+        batch=8,
+        patients=8,
+        flip_axes="x",
+        schedule="cosine",
+        max_epochs=100_000,
+        max_steps=800,
+        ema_decay=0.99,
+        phantoms=40,
+    )
+    presets = {"paper": paper, "demo": demo}
+    if name not in presets:
+        raise InputError(f"preset is {name!r}, allowed: {', '.join(presets)}", fix="name one of them")
+    return presets[name]
+
+
+_Rule = tuple[Callable[[Any], bool], str]
+_POSITIVE: _Rule = (lambda value: value > 0, "above 0")
+_SHARE: _Rule = (lambda value: 0 <= value < 1, "at least 0 and below 1")
+_AT_LEAST_0: _Rule = (lambda value: value >= 0, "at least 0")
+_RULES: dict[str, _Rule] = {
+    "seed": _AT_LEAST_0,
+    "clip_percentiles": (lambda pair: 0 <= pair[0] < pair[1] <= 100, "0 <= low < high <= 100"),
+    "max_slices": _POSITIVE,
+    "holdout": _SHARE,
+    "patch": (lambda patch: all(edge >= 4 and edge % 4 == 0 for edge in patch), "three positive multiples of 4"),
+    "batch": _POSITIVE,
+    "patients": _POSITIVE,
+    "flip_axes": (lambda axes: set(axes) <= set("zyx"), 'letters of "zyx"'),
+    "tversky_alpha": _AT_LEAST_0,
+    "tversky_beta": _AT_LEAST_0,
+    "focal_weight": _AT_LEAST_0,
+    "focal_gamma": _AT_LEAST_0,
+    "learning_rate": _POSITIVE,
+    "schedule": (lambda name: name in ("plateau", "cosine"), "plateau, cosine"),
+    "max_epochs": _POSITIVE,
+    "max_steps": (lambda steps: steps is None or steps > 0, "above 0, or none"),
+    "ema_decay": _SHARE,
+    "phantoms": _POSITIVE,
+}

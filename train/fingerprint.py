@@ -1,0 +1,157 @@
+"""A labelled dataset -> its Recipe: spacing, HU window, mean and deviation of the foreground (paper section 2.3).
+
+HU are whole numbers, so a histogram of the foreground's HU is exact and small however many voxels there are; one case
+is in memory at a time. Values beyond the histogram (no CT number is) count in its first or last bin, and HU with a
+fraction, which a rescaled file may hold, are rounded.
+
+Open in the paper: mean and deviation are taken of the clipped foreground, since the clipped image is what they
+standardise; nnU-Net takes them before clipping.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from kits_submit.cases import Case
+from kits_submit.errors import GeometryError, InputError, LabelError
+from kits_submit.recipe import LABELS, Recipe
+from kits_submit.types import Image, Labels, Spacing
+from kits_submit.volume import read_labels, read_volume
+from train.config import TrainConfig
+
+LOWEST_HU, HIGHEST_HU = -4096, 32767
+Histogram = npt.NDArray[np.int64]  # voxels at LOWEST_HU, LOWEST_HU + 1, .. HIGHEST_HU
+
+
+@dataclass(frozen=True)
+class CaseFacts:
+    """One case measured: `sha256` of its image and label files' bytes, `histogram` of its foreground HU."""
+
+    case_id: str
+    sha256: str
+    spacing_mm: Spacing
+    histogram: Histogram
+
+
+def measure(case: Case) -> CaseFacts:
+    """Read one case and measure it.
+
+    Raises:
+        InputError: no image or no label.
+        VolumeError, GeometryError, LabelError: see `read_pair`.
+    """
+    image, label, spacing = read_pair(case)
+    return CaseFacts(case.case_id, content_hash(case), spacing, foreground_histogram(image, label))
+
+
+def read_pair(case: Case) -> tuple[Image, Labels, Spacing]:
+    """A case's HU, labels and spacing.
+
+    Raises:
+        InputError: no image or no label.
+        VolumeError: a file that cannot be read.
+        GeometryError: image and label differ in shape.
+        LabelError: a label above 2.
+    """
+    image_path, label_path = files_of(case)
+    volume, labels = read_volume(image_path), read_labels(label_path)
+    if volume.voxels.shape != labels.voxels.shape:
+        raise GeometryError(
+            f"label of shape {labels.voxels.shape}, image of {volume.voxels.shape} (Z, Y, X)",
+            fix="use the label that belongs to the image",
+            path=label_path,
+        )
+    highest = int(labels.voxels.max())
+    if highest >= len(LABELS):
+        raise LabelError(f"a label is {highest}, allowed: 0 to {len(LABELS) - 1}", fix="map it first", path=label_path)
+    return volume.voxels, labels.voxels, volume.grid.spacing_mm
+
+
+def files_of(case: Case) -> tuple[Path, Path]:
+    """Image and label.
+
+    Raises:
+        InputError: one of them is not there.
+    """
+    if case.image is None or case.label is None:
+        missing = "image" if case.image is None else "label"
+        raise InputError(f"{case.case_id} has no {missing}", fix="training needs both of each case", path=case.folder)
+    return case.image, case.label
+
+
+def content_hash(case: Case) -> str:
+    """sha256 over the bytes of a case's image and label files."""
+    digest = hashlib.sha256()
+    for path in files_of(case):
+        with path.open("rb") as stream:
+            digest.update(hashlib.file_digest(stream, "sha256").digest())
+    return digest.hexdigest()
+
+
+def foreground_histogram(image: Image, label: Labels) -> Histogram:
+    """Voxels of kidney and tumor at each whole HU."""
+    values = np.rint(image[label > 0]).clip(LOWEST_HU, HIGHEST_HU).astype(np.int64)
+    return np.bincount(values - LOWEST_HU, minlength=HIGHEST_HU - LOWEST_HU + 1)
+
+
+def percentile(histogram: Histogram, q: float) -> float:
+    """As `numpy.percentile` of the voxels themselves (linear between order statistics)."""
+    cumulative = np.cumsum(histogram)
+    position = q / 100 * (int(cumulative[-1]) - 1)
+    rank = int(position)
+    low, high = np.searchsorted(cumulative, [rank, min(rank + 1, int(cumulative[-1]) - 1)], side="right")
+    return float(LOWEST_HU + low + (position - rank) * (high - low))
+
+
+def clipped_moments(histogram: Histogram, clip_hu: tuple[float, float]) -> tuple[float, float]:
+    """Mean and standard deviation (of the population) of the clipped voxels."""
+    values = np.arange(LOWEST_HU, HIGHEST_HU + 1).clip(*clip_hu)
+    weights = histogram / histogram.sum()
+    mean = float(weights @ values)
+    return mean, float(np.sqrt(weights @ (values - mean) ** 2))
+
+
+def make_recipe(facts: Sequence[CaseFacts], config: TrainConfig) -> Recipe:
+    """The Recipe of measured cases.
+
+    Raises:
+        InputError: no foreground in any case, or all of it of one HU.
+    """
+    histogram: Histogram = np.stack([fact.histogram for fact in facts]).sum(axis=0)
+    if np.count_nonzero(histogram) < 2:
+        what = "the labels hold no foreground, or foreground of a single HU"
+        raise InputError(what, fix="train on labelled CT (1 kidney, 2 tumor)")
+    low, high = (percentile(histogram, q) for q in config.clip_percentiles)
+    mean, std = clipped_moments(histogram, (low, high))
+    median = np.median([fact.spacing_mm for fact in facts], axis=0)
+    return Recipe(
+        spacing_mm=config.spacing_mm or (float(median[0]), float(median[1]), float(median[2])),
+        clip_hu=(low, high),
+        mean_hu=mean,
+        std_hu=std,
+        patch=config.inference_patch,
+        margin=config.margin,
+        provenance={
+            "cases": str(len(facts)),
+            "data_sha256": hashlib.sha256("".join(sorted(fact.sha256 for fact in facts)).encode()).hexdigest(),
+            "config": config.to_json(),
+            "commit": git_commit(),
+        },
+    )
+
+
+def git_commit() -> str:
+    """The commit of the code that runs, "+changes" where files differ from it, "unknown" outside a repository."""
+    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty=+changes", "--abbrev=40"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)  # noqa: S603 - fixed
+    except (OSError, subprocess.SubprocessError):
+        return "unknown"
+    return done.stdout.strip()

@@ -1,0 +1,115 @@
+"""Batches of patches whose central voxel is equally likely background, kidney or tumor (paper section 2.4).
+
+A batch is a function of the seed and the step alone, so a resumed training goes on as if never stopped. An epoch visits
+each case once in a random order, `patients` cases a step; the last step of an epoch is filled up from its start.
+
+The class of a centre is drawn first, evenly among those that the case has, then a voxel evenly among that class's.
+Where a patch leaves the volume it is padded with air: the standardised lower end of the HU window, label 0.
+"""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from kits_submit.errors import InputError
+from kits_submit.types import Batch, Image, Labels, Shape
+from train.augment import mirror
+from train.cache import CachedCase, Indices
+
+
+@dataclass(frozen=True)
+class PatchBatch:
+    """`image` float32 NCZYX with C = 1, `label` uint8 NZYX."""
+
+    image: Batch
+    label: npt.NDArray[np.uint8]
+
+
+class Sampler:
+    """Draws `batch(step)` from cached cases."""
+
+    def __init__(
+        self,
+        cases: Sequence[CachedCase],
+        *,
+        patch: Shape,
+        batch: int,
+        patients: int,
+        air: float,
+        flip_axes: str = "",
+        seed: int = 0,
+    ) -> None:
+        if not cases:
+            raise InputError("no case to train on", fix="give at least one labelled case")
+        self.cases = tuple(cases)
+        self.patch = patch
+        self.size = batch
+        self.patients = min(patients, batch, len(self.cases))
+        self.air = air
+        self.flip_axes = flip_axes
+        self.seed = seed
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Steps that visit each case once."""
+        return -(-len(self.cases) // self.patients)
+
+    def batch(self, step: int) -> PatchBatch:
+        """The batch of a step, counted from 0."""
+        rng = np.random.default_rng((self.seed, 1, step))
+        cases = self.patients_of(step)
+        pairs = [self._patch(cases[i % len(cases)], rng) for i in range(self.size)]
+        images = np.stack([image for image, _ in pairs])[:, None]
+        return PatchBatch(images, np.stack([label for _, label in pairs]))
+
+    def patients_of(self, step: int) -> list[CachedCase]:
+        """Which cases a step draws from: 5 cases, 2 a step: order[0:2], order[2:4], then order[4] and order[0]."""
+        epoch, place = divmod(step, self.steps_per_epoch)
+        order = np.random.default_rng((self.seed, 0, epoch)).permutation(len(self.cases))
+        first = place * self.patients
+        return [self.cases[order[i % len(order)]] for i in range(first, first + self.patients)]
+
+    def _patch(self, case: CachedCase, rng: np.random.Generator) -> tuple[Image, Labels]:
+        centre = draw_centre(case, rng)
+        image, label = cut_patch(case, centre, self.patch, self.air)
+        return mirror(image, label, self.flip_axes, rng)
+
+
+def draw_centre(case: CachedCase, rng: np.random.Generator) -> Shape:
+    """A voxel (z, y, x): class evenly among those present, then evenly among the class's voxels."""
+    shape, foreground, by_class = case.shape, case.foreground, case.by_class
+    counts = (math.prod(shape) - len(foreground), *(len(indices) for indices in by_class))
+    present = [k for k, count in enumerate(counts) if count]
+    k = present[rng.integers(len(present))]
+    rank = int(rng.integers(counts[k]))
+    flat = nth_absent(foreground, rank) if k == 0 else int(by_class[k - 1][rank])
+    z, y, x = np.unravel_index(flat, shape)
+    return int(z), int(y), int(x)
+
+
+def nth_absent(ascending: Indices, rank: int) -> int:
+    """The number at `rank` (from 0) among those from 0 up that are not in `ascending`: [1, 2, 5], rank 2 gives 4.
+
+    Below ascending[i] lie ascending[i] - i absent numbers, so a binary search over i finds how many to skip.
+    """
+    return rank + bisect_right(range(len(ascending)), rank, key=lambda i: int(ascending[i]) - i)
+
+
+def cut_patch(case: CachedCase, centre: Shape, patch: Shape, air: float) -> tuple[Image, Labels]:
+    """Image and label of `patch` voxels with `centre` at index patch // 2, padded where it leaves the volume."""
+    source, label_source = case.image, case.label
+    image = np.full(patch, air, np.float32)
+    label = np.zeros(patch, np.uint8)
+    starts = [c - edge // 2 for c, edge in zip(centre, patch, strict=True)]
+    spans = list(zip(starts, patch, source.shape, strict=True))
+    read = tuple(slice(max(start, 0), min(start + edge, size)) for start, edge, size in spans)
+    write = tuple(slice(max(-start, 0), min(edge, size - start)) for start, edge, size in spans)
+    image[write] = source[read]
+    label[write] = label_source[read]
+    return image, label
