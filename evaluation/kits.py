@@ -92,7 +92,7 @@ class Protocol:
         return self.name == "all"
 
 
-_OVERLAP_POLICY = "empty masks: both 1, one 0"
+_OVERLAP_POLICY = "a mask that is empty on both sides scores 1, on one side 0"
 
 PROTOCOLS: dict[str, Protocol] = {
     "paper": Protocol("paper", _PAPER_KEYS, frozenset({0, 1, 2}), _OVERLAP_POLICY),

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from kits_submit.errors import KitsError, batch_exit_code
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclass(frozen=True)
@@ -84,6 +88,14 @@ class Report:
     def exit_code(self) -> int:
         """0, or the kind that all failed cases share, or 10."""
         return batch_exit_code(issue.exit_code for issue in self.issues if issue.exit_code)
+
+    def to_frame(self) -> pd.DataFrame:
+        """A row a case (index `case`), a column a key, NaN where undefined; `error` is empty where there is none."""
+        import pandas as pd
+
+        columns = {key: [row.scores.get(key, float("nan")) for row in self.rows] for key in self.keys}
+        errors = ["" if row.error is None else row.error.message for row in self.rows]
+        return pd.DataFrame({**columns, "error": errors}, index=pd.Index([row.case for row in self.rows], name="case"))
 
     @property
     def scored(self) -> list[Row]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import subprocess
 import sys
 from dataclasses import replace
@@ -24,7 +23,7 @@ from train.network.deeplab import Architecture, DeepLab3D
 from train.run import make_checkpoint, run_training
 from train.sampler import PatchBatch, Sampler
 from train.schedule import Plateau, cosine
-from train.validate import CaseScore, dice, predict_volume
+from train.validate import CaseScore, predict_volume
 
 RECIPE = Recipe((3.0, 1.5, 1.5), (-100.0, 300.0), 100.0, 50.0, patch=(16, 16, 24), margin=(2, 4, 4))
 CONFIG = replace(preset("demo"), patch=(8, 12, 16), batch=2, patients=2, max_steps=3)
@@ -243,14 +242,6 @@ def test_a_stitched_voxelwise_network_is_exact(shape: tuple[int, int, int]) -> N
     image = np.random.default_rng(0).normal(0.5, 1, shape).astype(np.float32)
     wanted = np.select([image > 1, image > 0], [2, 1], 0)
     np.testing.assert_array_equal(predict_volume(Voxelwise().eval(), image, RECIPE), wanted)
-
-
-def test_dice_by_hand_and_at_its_ends() -> None:
-    a, b, none = (np.array(x, bool).reshape(1, 1, 4) for x in ([1, 1, 0, 0], [0, 1, 1, 1], [0, 0, 0, 0]))
-    assert dice(a, b) == pytest.approx(2 * 1 / (2 + 3))
-    assert dice(a, a) == 1
-    assert dice(none, a) == dice(a, none) == 0
-    assert math.isnan(dice(none, none))
 
 
 class Heard:

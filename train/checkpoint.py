@@ -87,7 +87,7 @@ def load_checkpoint(path: Path, *, architecture: Architecture | None = None) -> 
         raise InputError("no such checkpoint", fix="give a checkpoint (*.pt) or a run folder", path=path)
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # noqa: BLE001 - torch raises pickle, zip, OS and runtime errors for a damaged file
+    except Exception as error:
         raise ModelError(f"not a readable checkpoint ({type(error).__name__})", fix=_TRAIN_AGAIN, path=path) from None
     if not isinstance(content, dict) or content.get("kind") != KIND:
         raise ModelError("a torch file, but not a kits-submit checkpoint", fix=_TRAIN_AGAIN, path=path)

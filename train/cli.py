@@ -32,7 +32,7 @@ PHANTOM_SLICES = 250  # at most: as three quarters of KiTS19
 LOG_EVERY_S = 60.0
 
 
-def train_command(  # noqa: PLR0917 - Typer's form: an argument an option
+def train_command(
     data: Annotated[
         Path | None, typer.Option(help="Folder of labelled cases (KiTS layout). Without it, phantoms are drawn.")
     ] = None,

@@ -32,7 +32,7 @@ from train.checkpoint import Checkpoint, save_checkpoint
 from train.config import TrainConfig
 from train.fingerprint import CaseFacts, make_recipe, measure
 from train.loop import Limits, StepReport, Trainer
-from train.network.deeplab import DeepLab3D
+from train.network.deeplab import Architecture, DeepLab3D
 from train.sampler import Sampler
 from train.splits import split_cases
 from train.validate import CaseScore, validate
@@ -130,11 +130,12 @@ def _train(
         batch=config.batch,
         patients=config.patients,
         air=air(recipe),
+        background_above_air=config.background_above_air,
         flip_axes=config.flip_axes,
         seed=config.seed,
     )
     torch.manual_seed(config.seed)
-    trainer = Trainer(DeepLab3D(), sampler, config)
+    trainer = Trainer(DeepLab3D(Architecture().with_dropout(config.dropout)), sampler, config)
     events.stage("training", None)
     with _open_csv(out / "loss.csv") as stream:
         writer = csv.writer(stream)

@@ -22,6 +22,9 @@ from kits_submit.types import Batch, Image, Labels, Shape
 from train.augment import mirror
 from train.cache import CachedCase, Indices
 
+_DRAWS = 20  # with half the volume air, one draw in a million ends there all the same
+_ABOVE_AIR = 0.01  # of the standard deviation: above what float16 rounds
+
 
 @dataclass(frozen=True)
 class PatchBatch:
@@ -42,6 +45,7 @@ class Sampler:
         batch: int,
         patients: int,
         air: float,
+        background_above_air: bool = False,
         flip_axes: str = "",
         seed: int = 0,
     ) -> None:
@@ -52,6 +56,7 @@ class Sampler:
         self.size = batch
         self.patients = min(patients, batch, len(self.cases))
         self.air = air
+        self.background_above_air = background_above_air
         self.flip_axes = flip_axes
         self.seed = seed
 
@@ -76,19 +81,32 @@ class Sampler:
         return [self.cases[order[i % len(order)]] for i in range(first, first + self.patients)]
 
     def _patch(self, case: CachedCase, rng: np.random.Generator) -> tuple[Image, Labels]:
-        centre = draw_centre(case, rng)
+        centre = draw_centre(case, rng, self.air if self.background_above_air else None)
         image, label = cut_patch(case, centre, self.patch, self.air)
         return mirror(image, label, self.flip_axes, rng)
 
 
-def draw_centre(case: CachedCase, rng: np.random.Generator) -> Shape:
-    """A voxel (z, y, x): class evenly among those present, then evenly among the class's voxels."""
+def draw_centre(case: CachedCase, rng: np.random.Generator, air: float | None = None) -> Shape:
+    """A voxel (z, y, x): class evenly among those present, then evenly among the class's voxels.
+
+    Args:
+        air: given, a background voxel of this value is drawn again, a few times at most.
+    """
     shape, foreground, by_class = case.shape, case.foreground, case.by_class
     counts = (math.prod(shape) - len(foreground), *(len(indices) for indices in by_class))
     present = [k for k, count in enumerate(counts) if count]
     k = present[rng.integers(len(present))]
-    rank = int(rng.integers(counts[k]))
-    flat = nth_absent(foreground, rank) if k == 0 else int(by_class[k - 1][rank])
+    if k:
+        return _place(int(by_class[k - 1][rng.integers(counts[k])]), shape)
+    image = case.image
+    for _ in range(1 if air is None else _DRAWS):
+        centre = _place(nth_absent(foreground, int(rng.integers(counts[0]))), shape)
+        if air is None or image[centre] > air + _ABOVE_AIR:
+            break
+    return centre
+
+
+def _place(flat: int, shape: Shape) -> Shape:
     z, y, x = np.unravel_index(flat, shape)
     return int(z), int(y), int(x)
 

@@ -11,9 +11,8 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from tests.conftest import kits_affine, save
+from tests.conftest import kits_affine, present, save
 
-SHARED = Path(__file__).resolve().parents[2].parent / "shared"
 SPACINGS = ((1.0, 1.0, 1.0), (3.0, 0.78, 0.78), (0.5, 0.9, 0.9), (5.0, 0.6, 0.6), (0.4, 0.7, 1.3))
 
 
@@ -69,7 +68,4 @@ def folders(tmp_path: Path) -> Callable[..., tuple[Path, Path]]:
 
 def shared(*parts: str) -> Path:
     """A file of the project's own machines; the test is skipped, with the reason, where it is not there."""
-    path = SHARED.joinpath("data", *parts)
-    if not path.exists():
-        pytest.skip(f"needs shared/data/{'/'.join(parts)}, which is beside the checkout on the project's machines only")
-    return path
+    return present("data", *parts)

@@ -208,3 +208,15 @@ def test_other_orientations_must_be_written_back(folders: Folders, tmp_path: Pat
     save(tmp_path / "labels" / "case_00001" / "segmentation.nii.gz", LABELS[::-1], flipped)
     again = scored((tmp_path / "predictions", tmp_path / "labels"), "kits23")
     assert set(again.rows[0].scores.values()) == {1.0}
+
+
+def test_a_report_as_a_data_frame(folders: Folders) -> None:
+    half = LABELS.copy()
+    half[half == 2] = 1
+    report = scored(folders({1: LABELS, 2: half, 3: LABELS[1:]}, {1: LABELS, 2: LABELS, 3: LABELS}))
+    frame = report.to_frame()
+    assert list(frame.index) == ["case_00001", "case_00002", "case_00003"]
+    assert frame["tu_dice"].tolist()[:2] == [1.0, 0.0]
+    assert np.isnan(frame["tu_dice"].iloc[2])
+    assert frame["error"].tolist()[:2] == ["", ""]
+    assert "(5, 12, 12)" in frame["error"].iloc[2]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Self
 
 from torch import Tensor, nn
@@ -43,6 +43,11 @@ class Architecture:
     def multiple(self) -> int:
         """The total stride: 4. Any input edge must be a multiple of it."""
         return math.prod(spec.stride for spec in self.blocks)
+
+    def with_dropout(self, share: float) -> Self:
+        """The same with each dropout rate multiplied by `share`."""
+        first, second = self.decoder_dropouts
+        return replace(self, aspp_dropout=self.aspp_dropout * share, decoder_dropouts=(first * share, second * share))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain lists and numbers, equal after a trip through JSON."""

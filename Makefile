@@ -1,0 +1,66 @@
+# Everything runs in .venv, made by python3 -m venv and pip alone. `make help` lists the targets.
+PYTHON  ?= python3
+VENV    := .venv
+BIN     := $(VENV)/bin
+PIP     := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint requirements.lock
+SEED    := 2019
+DATA    ?=
+PRESET  ?= demo
+RUN     ?=
+INPUT   ?= build/demo/cases
+OUTPUT  ?= build/demo/predictions
+
+.DEFAULT_GOAL := help
+.PHONY: help setup dev demo test lint train export run eval bench clean
+
+help:  ## this list
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
+
+setup: $(VENV)/.runtime  ## .venv with the runtime (no torch)
+
+dev: $(VENV)/.dev  ## .venv with everything: torch, exporter, OpenVINO, linters, tests
+
+$(VENV)/bin/python:
+	$(PYTHON) -c 'import sys; sys.exit("kits-submit needs Python 3.11 or newer, this is " + sys.version.split()[0]) if sys.version_info < (3, 11) else None'
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.runtime: pyproject.toml requirements.lock | $(VENV)/bin/python
+	$(PIP) --editable .
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml requirements.lock | $(VENV)/bin/python
+	$(PIP) --editable '.[dev]'
+	@touch $@ $(VENV)/.runtime
+
+demo: $(VENV)/.runtime  ## three phantoms, segmented and scored with the shipped model
+	@rm -rf build/demo
+	$(BIN)/kits-submit phantom build/demo/cases --cases 3 --seed $(SEED) --max-slices 110
+	$(BIN)/python entrypoint.py build/demo/cases build/demo/predictions
+	@echo 'cases: build/demo/cases   masks, scores.csv, scores.json, run.json: build/demo/predictions'
+
+test: $(VENV)/.dev  ## the whole test suite
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.dev  ## ruff, mypy, import-linter
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+train: $(VENV)/.dev  ## train: DATA=/data/kits19 PRESET=paper; without DATA on phantoms
+	$(BIN)/kits-submit train --preset $(PRESET) $(if $(DATA),--data $(DATA)) $(if $(RUN),--out $(RUN))
+
+export: $(VENV)/.dev  ## the newest run (or RUN=) to build/kits.onnx, checked against torch
+	$(BIN)/kits-submit export $(RUN) --out build/kits.onnx
+
+run: $(VENV)/.runtime  ## segment INPUT= into OUTPUT=
+	$(BIN)/kits-submit run $(INPUT) $(OUTPUT)
+
+eval: $(VENV)/.runtime  ## score OUTPUT= (masks) against INPUT= (labels)
+	$(BIN)/kits-eval $(OUTPUT) $(INPUT)
+
+bench: $(VENV)/.dev  ## measured ratios, into build/bench
+	$(BIN)/python benchmarks/scoring.py
+
+clean:  ## everything that was built
+	rm -rf $(VENV) build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info

@@ -1,0 +1,216 @@
+"""Find cases and masks on disk, in every layout that KiTS and its neighbours use. Reads names only, never voxels.
+
+Layouts, one level deep:
+
+    case_00000/imaging.nii.gz [+ segmentation.nii.gz]     KiTS19, KiTS21 (aggregated_MAJ_seg.nii.gz), KiTS23
+    case_00000.nii.gz, case_00000_0000.nii.gz             flat; nnU-Net's channel suffix
+    imaging_00000.nii.gz [+ segmentation_00000.nii.gz]    KiTS19's flat download
+    anything.nii.gz                                       a file without a KiTS number keeps its own name
+    prediction_00000.nii.gz                               masks: what this program and KiTS19's upload write
+
+A folder that holds none of these but a `data` or `dataset` folder (the KiTS repositories) is entered.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from kits_submit.errors import InputError
+
+IMAGE_NAMES = ("imaging",)
+MASK_NAMES = ("segmentation", "aggregated_MAJ_seg", "prediction")
+SUFFIXES = (".nii.gz", ".nii")
+
+_NUMBERED = re.compile(r"(?:(?P<kind>case|imaging|segmentation|prediction)_)?(?P<number>\d{1,9})(?P<channel>_0000)?")
+_KIND = re.compile(r"(?P<kind>imaging|segmentation|prediction)_.+")
+_REPOSITORY_FOLDERS = ("data", "dataset")
+
+
+@dataclass(frozen=True)
+class Case:
+    """One patient: an image, and a label map where one stands beside it.
+
+    - `case_id`: `case_00042`, or the file's own name where it has no KiTS number.
+    - `image`: None where the case folder holds no image; the pipeline fails that case alone.
+    """
+
+    case_id: str
+    image: Path | None
+    label: Path | None = None
+    folder: Path | None = None
+
+    @property
+    def number(self) -> int | None:
+        """KiTS's case number, None for a file that has none."""
+        digits = self.case_id.removeprefix("case_")
+        return int(digits) if self.case_id.startswith("case_") and digits.isdigit() else None
+
+
+def stem(path: Path) -> str | None:
+    """A NIfTI file's name without its suffix; None for any other or a hidden file."""
+    for suffix in SUFFIXES:
+        if path.name.endswith(suffix) and not path.name.startswith(".") and path.name != suffix:
+            return path.name.removesuffix(suffix)
+    return None
+
+
+def case_id(name: str) -> str:
+    """`case_00042` for any of KiTS's names of case 42, else the name without its kind.
+
+    >>> [case_id(n) for n in ("imaging_00042", "case_42_0000", "prediction_00042", "liver_7")]
+    ['case_00042', 'case_00042', 'case_00042', 'liver_7']
+    """
+    match = _NUMBERED.fullmatch(name)
+    if match:
+        return f"case_{int(match['number']):05d}"
+    return name.removeprefix(f"{_kind(name)}_")
+
+
+def prediction_name(case: str) -> str:
+    """The mask's file name that KiTS19's upload asks for: `prediction_00042.nii.gz`."""
+    return f"prediction_{case.removeprefix('case_')}.nii.gz"
+
+
+def find_cases(source: Path) -> list[Case]:
+    """The cases of a folder, of one case folder, or of a single file, sorted by name.
+
+    Raises:
+        InputError: nothing there, no case in it, or one case twice.
+    """
+    if source.is_file():
+        return [_single(source)]
+    folder = _enter(source)
+    if _named(folder, IMAGE_NAMES):
+        return [_case_folder(folder)]
+    entries = _listing(folder)
+    cases = [_case_folder(entry) for entry in entries if entry.is_dir() and _is_case_folder(entry)]
+    labels = {case_id(name): path for path, name in _volumes(entries) if _kind(name) == "segmentation"}
+    for path, name in _volumes(entries):
+        if _kind(name) not in ("segmentation", "prediction"):
+            cases.append(Case(case_id(name), image=path, label=labels.get(case_id(name))))
+    if not cases:
+        raise InputError(
+            "no case found",
+            fix="expected case_00000/imaging.nii.gz, case_00000.nii.gz or imaging_00000.nii.gz in it",
+            path=source,
+        )
+    _refuse_duplicates(((case.case_id, case.image or case.folder or folder) for case in cases), source)
+    return sorted(cases, key=lambda case: case.case_id)
+
+
+def find_masks(source: Path) -> dict[str, Path]:
+    """Label maps or predictions by case, from a folder of case folders, a flat folder, or a single file.
+
+    Raises:
+        InputError: nothing there, no mask in it, or one case twice.
+    """
+    if source.is_file():
+        name = stem(source)
+        if name is None:
+            raise _not_nifti(source)
+        return {_own_id(source, name): source}
+    folder = _enter(source)
+    entries = _listing(folder)
+    found = [(case_id(entry.name), mask) for entry in entries if entry.is_dir() for mask in _named(entry, MASK_NAMES)]
+    found += [(case_id(name), path) for path, name in _volumes(entries) if _is_mask(name)]
+    if not found:
+        found = [(case_id(folder.name), mask) for mask in _named(folder, MASK_NAMES)]
+    if not found:
+        raise InputError(
+            "no mask found",
+            fix="expected prediction_00000.nii.gz, case_00000.nii.gz or case_00000/segmentation.nii.gz in it",
+            path=source,
+        )
+    _refuse_duplicates(found, source)
+    return dict(sorted(found))
+
+
+def _single(path: Path) -> Case:
+    name = stem(path)
+    if name is None:
+        raise _not_nifti(path)
+    if name in IMAGE_NAMES:
+        return _case_folder(path.absolute().parent, image=path)
+    return Case(_own_id(path, name), image=path)
+
+
+def _own_id(path: Path, name: str) -> str:
+    return case_id(path.absolute().parent.name if name in IMAGE_NAMES + MASK_NAMES else name)
+
+
+def _case_folder(folder: Path, image: Path | None = None) -> Case:
+    images, masks = _named(folder, IMAGE_NAMES), _named(folder, MASK_NAMES)
+    if image is None and images:
+        image = images[0]
+    return Case(case_id(folder.absolute().name), image=image, label=masks[0] if masks else None, folder=folder)
+
+
+def _is_case_folder(folder: Path) -> bool:
+    return bool(_named(folder, IMAGE_NAMES + MASK_NAMES)) or _kind_of_case(folder.name)
+
+
+def _kind_of_case(name: str) -> bool:
+    match = _NUMBERED.fullmatch(name)
+    return match is not None and match["kind"] == "case"
+
+
+def _is_mask(name: str) -> bool:
+    return name not in IMAGE_NAMES + MASK_NAMES and _kind(name) != "imaging" and not name.endswith("_0000")
+
+
+def _kind(name: str) -> str:
+    match = _KIND.fullmatch(name)
+    return match["kind"] if match else ""
+
+
+def _named(folder: Path, names: Iterable[str]) -> list[Path]:
+    """The files of these names, at most one a name: `.nii.gz` before `.nii`."""
+    found = []
+    for name in names:
+        present = [path for suffix in SUFFIXES if (path := folder / f"{name}{suffix}").is_file()]
+        found += present[:1]
+    return found[:1] if names is MASK_NAMES else found
+
+
+def _volumes(entries: list[Path]) -> list[tuple[Path, str]]:
+    named = [(path, stem(path)) for path in entries]
+    return [(path, name) for path, name in named if name is not None and name not in IMAGE_NAMES and path.is_file()]
+
+
+def _listing(folder: Path) -> list[Path]:
+    return _refused_as_input_error(lambda: sorted(Path(entry.path) for entry in os.scandir(folder)), folder)
+
+
+def _enter(source: Path) -> Path:
+    if not source.is_dir():
+        raise InputError("no such file or folder", fix="check the path, and in a container the mount", path=source)
+    entries = _listing(source)
+    if any(stem(entry) for entry in entries) or any(entry.is_dir() and _is_case_folder(entry) for entry in entries):
+        return source
+    inner = [source / name for name in _REPOSITORY_FOLDERS if (source / name).is_dir()]
+    return inner[0] if inner else source
+
+
+def _refuse_duplicates(found: Iterable[tuple[str, Path]], source: Path) -> None:
+    seen: dict[str, Path] = {}
+    for case, path in found:
+        if case in seen:
+            raise InputError(
+                f"{case} is there twice: {seen[case].name} and {path.name}", fix="keep one of the two", path=source
+            )
+        seen[case] = path
+
+
+def _refused_as_input_error(list_folder: Callable[[], list[Path]], folder: Path) -> list[Path]:
+    try:
+        return list_folder()
+    except OSError as error:
+        raise InputError(f"cannot be listed ({error.strerror})", fix="make it readable", path=folder) from None
+
+
+def _not_nifti(path: Path) -> InputError:
+    return InputError("not a NIfTI file name", fix="give a .nii.gz or .nii file, or a folder of cases", path=path)

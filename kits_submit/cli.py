@@ -1,0 +1,157 @@
+"""`kits-submit`: the commands, nothing but wiring. Alone in this package it may import evaluation, train and export."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from kits_submit import __version__
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from kits_submit.pipeline import CaseResult
+
+DEFAULT_MODEL = Path(__file__).parent.parent / "models" / "kits.onnx"
+
+ModelOption = Annotated[Path, typer.Option(envvar="KITS_MODEL", help="ONNX file written by `kits-submit export`.")]
+DeviceOption = Annotated[str, typer.Option(help="auto, cuda, tensorrt, openvino or cpu.")]
+
+
+def run_command(
+    source: Annotated[Path, typer.Argument(metavar="INPUT", help="Folder of KiTS cases, or one image.")],
+    output: Annotated[Path, typer.Argument(metavar="OUTPUT", help="Folder for masks, scores and run.json.")],
+    model: ModelOption = DEFAULT_MODEL,
+    labels: Annotated[
+        Path | None, typer.Option(help="Folder of label maps to score against. Default: those beside the images.")
+    ] = None,
+    device: DeviceOption = "auto",
+    protocol: Annotated[str, typer.Option(help="How to score: paper, kits19, kits23 or all.")] = "paper",
+) -> None:
+    """Segment each case of INPUT, write masks on the input's exact grid, and score them where labels are."""
+    raise typer.Exit(_run(source, output, model, labels, device, protocol))
+
+
+def phantom_command(
+    out: Annotated[Path, typer.Argument(help="Folder to write case_00000, case_00001, ... into.")],
+    cases: Annotated[int, typer.Option(min=1, help="How many.")] = 3,
+    seed: Annotated[int, typer.Option(min=0, help="Equal seeds give equal files.")] = 0,
+    max_slices: Annotated[
+        int | None, typer.Option(min=1, help="Draw from the KiTS slice thicknesses that need no more slices.")
+    ] = None,
+) -> None:
+    """Draw synthetic KiTS cases: an abdomen with kidneys, cysts and tumors, in KiTS's own layout and geometry."""
+    from kits_submit.console import say
+    from kits_submit.phantom import write_phantoms
+
+    write_phantoms(out, cases, seed, max_slices=max_slices, on_case=lambda case: say(f"drawn: {case}"))
+
+
+def doctor_command(model: ModelOption = DEFAULT_MODEL, device: DeviceOption = "auto") -> None:
+    """Say which device would run and why, the versions in use, and whether the model is whole."""
+    from kits_submit.console import facts_table, stdout
+    from kits_submit.doctor import examine
+
+    stdout().print(facts_table(f"kits-submit {__version__}", examine(model, device)))
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run `kits-submit` and exit with the code of `kits_submit.errors`."""
+    from kits_submit.console import run_guarded
+
+    given = sys.argv[1:] if arguments is None else arguments
+    debug = "--debug" in given
+    wanted = [argument for argument in given if argument != "--debug"]
+    sys.exit(run_guarded(lambda: _dispatch(wanted), debug=debug))
+
+
+def build_app() -> typer.Typer:
+    """The Typer application, every command mounted."""
+    from export.cli import export_command
+    from train.cli import train_command
+
+    app = typer.Typer(
+        no_args_is_help=True,
+        add_completion=False,
+        rich_markup_mode="rich",
+        pretty_exceptions_enable=False,
+        help="Kidney-tumor segmentation for KiTS: train, export, and run in a container. "
+        "Add [bold]--debug[/bold] to any command to see tracebacks.",
+    )
+    app.command("run")(run_command)
+    app.command("phantom")(phantom_command)
+    app.command("train")(train_command)
+    app.command("export")(export_command)
+    app.command("doctor")(doctor_command)
+    app.callback()(_root)
+    return app
+
+
+def _root(
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.", is_eager=True)] = False,
+) -> None:
+    if version:
+        typer.echo(f"kits-submit {__version__}")
+        raise typer.Exit
+
+
+def _dispatch(arguments: list[str]) -> int:
+    """Typer's own usage errors print themselves and give 2; ours pass through to `run_guarded`."""
+    try:
+        build_app()(args=arguments, prog_name="kits-submit", standalone_mode=True)
+    except SystemExit as done:
+        return done.code if isinstance(done.code, int) else 0
+    return 0
+
+
+def _run(source: Path, output: Path, model_path: Path, labels: Path | None, device: str, protocol: str) -> int:
+    from kits_submit.cases import find_cases, find_masks
+    from kits_submit.console import Progress, case_table, close, stdout
+    from kits_submit.engine.model import load_model
+    from kits_submit.engine.select import select_engine
+    from kits_submit.pipeline import manifest, run_cases
+    from kits_submit.submission import MANIFEST, prepare_output, write_json
+
+    started = time.perf_counter()
+    cases = find_cases(source)
+    truths = {case.case_id: case.label for case in cases} if labels is None else dict(find_masks(labels))
+    model = load_model(model_path)
+    selection = select_engine(device, model)
+    prepare_output(output)
+    with Progress(len(cases)) as progress:
+        results = run_cases(cases, output, model, selection.engine, progress)
+    stdout().print(case_table(results))
+    failures = [(f"{result.case}: {result.error}", result.exit_code) for result in results if result.error]
+    failures += _score(results, truths, output, protocol)
+    code = close(failures, len(cases))
+    write_json(output / MANIFEST, manifest(results, model, selection, time.perf_counter() - started, code))
+    return code
+
+
+def _score(
+    results: Sequence[CaseResult], truths: Mapping[str, Path | None], output: Path, protocol: str
+) -> list[tuple[str, int]]:
+    """Score the masks just written that have a label map, print the table; (message, exit code) of each failure."""
+    from evaluation.score import score_pairs
+    from evaluation.table import render, write_csv, write_json
+    from kits_submit.console import say, stdout
+
+    pairs = [
+        (result.case, output / result.prediction, truths[result.case])
+        for result in results
+        if result.prediction is not None and truths.get(result.case) is not None
+    ]
+    if not pairs:
+        return []
+    report = score_pairs(pairs, protocol)
+    stdout().print(render(report))
+    write_csv(report, output / "scores.csv")
+    write_json(report, output / "scores.json")
+    failed = [(f"{issue.case}: {issue.message}", issue.exit_code) for issue in report.issues if issue.exit_code]
+    for message, _ in failed:
+        say(f"failed: {message}")
+    return failed

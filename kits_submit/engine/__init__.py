@@ -1,0 +1,1 @@
+"""Engines that run the exported network: one protocol, one module per library, and the ladder that chooses."""

@@ -1,0 +1,57 @@
+"""`Model`: an exported network's bytes with the Recipe that it carries."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+from kits_submit.engine.onnxruntime import import_onnxruntime, session_options
+from kits_submit.errors import ModelError
+from kits_submit.recipe import METADATA_KEY, Recipe
+
+_EXPORT = "give an .onnx file written by `kits-submit export`"
+
+
+@dataclass(frozen=True)
+class Model:
+    """- `sha256`: of the file, as the run manifest states it."""
+
+    path: Path
+    recipe: Recipe
+    sha256: str
+    content: bytes
+
+
+def load_model(path: Path) -> Model:
+    """Read an ONNX file and its Recipe.
+
+    Raises:
+        ModelError: no such file, not ONNX, or no valid Recipe in its metadata.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise ModelError(f"the model cannot be read ({error.strerror})", fix=_EXPORT, path=path) from None
+    text = _metadata(content, path).get(METADATA_KEY)
+    if text is None:
+        raise ModelError(f"the model carries no Recipe (metadata {METADATA_KEY!r})", fix=_EXPORT, path=path)
+    try:
+        recipe = Recipe.from_json(text)
+    except ModelError as error:
+        raise ModelError(error.what, fix=error.fix, path=path) from None
+    return Model(path, recipe, hashlib.sha256(content).hexdigest(), content)
+
+
+def _metadata(content: bytes, path: Path) -> dict[str, str]:
+    onnxruntime = import_onnxruntime()
+    try:
+        session = onnxruntime.InferenceSession(content, session_options(), providers=["CPUExecutionProvider"])
+    except Exception as error:  # ONNX Runtime raises a family of C++ exceptions without a common public base
+        raise ModelError(f"not a usable ONNX file ({_short(error)})", fix=_EXPORT, path=path) from None
+    return dict(session.get_modelmeta().custom_metadata_map)
+
+
+def _short(error: Exception) -> str:
+    """The first words of a library's error, without the path or the source line that it prefixes."""
+    return str(error).strip().splitlines()[0].rsplit(" : ", 1)[-1][:120] if str(error).strip() else type(error).__name__

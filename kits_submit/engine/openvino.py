@@ -1,0 +1,51 @@
+"""OpenVINO on a CPU, in fp32 (its default on some processors is bf16)."""
+
+from __future__ import annotations
+
+import importlib.util
+
+import numpy as np
+
+from kits_submit.errors import DeviceError
+from kits_submit.types import Batch, Logits
+
+_BATCH_VOXELS = 1 << 20
+
+
+def openvino_installed() -> bool:
+    """Whether the package is there, without loading it."""
+    return importlib.util.find_spec("openvino") is not None
+
+
+class OpenVinoEngine:
+    """A compiled OpenVINO model.
+
+    Args:
+        content: the ONNX file's bytes.
+
+    Raises:
+        DeviceError: OpenVINO is not installed or does not take the model.
+    """
+
+    def __init__(self, content: bytes) -> None:
+        if not openvino_installed():
+            raise DeviceError("OpenVINO is not installed", fix="pip install kits-submit[openvino], or use --device cpu")
+        import openvino
+
+        core = openvino.Core()
+        hints = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
+        try:
+            self._compiled = core.compile_model(core.read_model(content), "CPU", hints)
+        except RuntimeError as error:
+            raise DeviceError(f"OpenVINO did not start ({type(error).__name__})", fix="use --device cpu") from error
+        self._request = self._compiled.create_infer_request()
+        self.name = f"openvino {openvino.__version__.split('-')[0]}"
+        self.device = str(self._compiled.get_property("EXECUTION_DEVICES")[0])
+        self.batch_voxels = _BATCH_VOXELS
+
+    def run(self, batch: Batch) -> Logits:
+        try:
+            result = self._request.infer([batch])
+        except RuntimeError as error:
+            raise DeviceError(f"OpenVINO failed ({type(error).__name__})", fix="use --device cpu") from error
+        return np.array(result[0], np.float32)

@@ -1,0 +1,31 @@
+"""What an engine is. Engines know nothing of volumes, HU or files other than the model."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from kits_submit.types import Batch, Logits
+
+
+class Engine(Protocol):
+    """- `name`: `onnxruntime` or `openvino`, with its version.
+    - `device`: what really runs, read back from the library, e.g. `CPUExecutionProvider`.
+    - `batch_voxels`: voxels per call that keep the device busy; `kits_submit.pipeline` sizes batches by it.
+    """
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def device(self) -> str: ...
+
+    @property
+    def batch_voxels(self) -> int: ...
+
+    def run(self, batch: Batch) -> Logits:
+        """NCZYX float32 in, NKZYX float32 out.
+
+        Raises:
+            DeviceError: the device failed.
+        """
+        ...

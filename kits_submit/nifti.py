@@ -1,0 +1,269 @@
+"""Stream NIfTI files: header first, then voxels in chunks, through a fast gzip; write beside, then rename.
+
+nibabel knows the header and the affine. The voxels are streamed here because nibabel holds a whole stored array (2.2 GB
+for KiTS19's largest case, stored as float64) and reads through Python's slower gzip.
+"""
+
+from __future__ import annotations
+
+import gzip
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
+
+import numpy as np
+
+from kits_submit.errors import OutputError, VolumeError
+from kits_submit.types import Affine, Array
+
+if TYPE_CHECKING:
+    from nibabel.nifti1 import Nifti1Header
+
+CHUNK_BYTES = 32 << 20
+GZIP_LEVEL = 1
+_DEFLATE_MAX_RATIO = 1032  # one deflate block cannot expand further (RFC 1951: 258 bytes from 2 bits)
+_HEADER_BYTES = 540  # NIfTI-2's; NIfTI-1's 348 is its beginning
+_DAMAGED = "it is damaged or was not downloaded whole: get it again"
+
+
+@dataclass
+class Nifti:
+    """An open file.
+
+    - `shape`: as stored, three axes or more, those after the third of length one.
+    - `scaling`: (slope, intercept), None where the stored values are the values.
+    """
+
+    path: Path
+    header: Nifti1Header
+    shape: tuple[int, ...]
+    affine: Affine
+    scaling: tuple[float, float] | None
+    stream: IO[bytes]
+
+    def chunks(self) -> Iterator[tuple[slice, Array]]:
+        """Parts of the slowest stored axis with their voxels, as stored (first axis fastest, as NIfTI has it).
+
+        Raises:
+            VolumeError: the data ends early or is damaged.
+        """
+        i, j, k = self.shape[:3]
+        dtype = self.header.get_data_dtype()
+        step = max(1, CHUNK_BYTES // (i * j * dtype.itemsize))
+        for start in range(0, k, step):
+            count = min(step, k - start)
+            data = self._exactly(i * j * count * dtype.itemsize)
+            values = np.frombuffer(data, dtype).reshape((i, j, count), order="F")
+            yield slice(start, start + count), values
+        with _told_as_volume_error(self.path):
+            self.stream.read(1)  # reaching the end is what makes gzip check its CRC
+
+    def _exactly(self, wanted: int) -> bytes:
+        with _told_as_volume_error(self.path):
+            data = self.stream.read(wanted)
+        if len(data) < wanted:
+            raise VolumeError("the voxels end early", fix=_DAMAGED, path=self.path)
+        return data
+
+
+@contextmanager
+def open_nifti(path: Path) -> Iterator[Nifti]:
+    """Open a `.nii` or `.nii.gz` volume and validate its header.
+
+    Raises:
+        VolumeError: unreadable, not NIfTI, not three-dimensional, of no numeric type, or without usable geometry.
+    """
+    with _told_as_volume_error(path):
+        stream = _open(path)
+    with stream:
+        with _told_as_volume_error(path):
+            block = stream.read(_HEADER_BYTES)
+        header = _parse(block, path)
+        shape = _shape(header, path)
+        offset = int(header["vox_offset"])
+        _refuse_impossible_size(path, shape, header)
+        with _told_as_volume_error(path):
+            stream.seek(max(offset, 352))
+        yield Nifti(path, header, shape, _affine(header, path), _scaling(header, path), stream)
+
+
+def write_nifti(path: Path, stored: Array, header: Nifti1Header, shape: tuple[int, ...]) -> None:
+    """Write a uint8 array in stored axes under the geometry of `header`; gzip without name or time, so byte-stable.
+
+    Raises:
+        OutputError: the file cannot be written; nothing is left behind.
+    """
+    from isal import igzip
+
+    clean = _geometry_only(header, shape)
+    with (
+        replacing(path) as raw,
+        igzip.IGzipFile(filename="", mode="wb", compresslevel=GZIP_LEVEL, fileobj=raw, mtime=0) as out,
+    ):
+        out.write(clean.binaryblock + b"\0\0\0\0")
+        step = max(1, CHUNK_BYTES // max(1, stored.shape[0] * stored.shape[1]))
+        for start in range(0, stored.shape[2], step):
+            out.write(stored[:, :, start : start + step].tobytes(order="F"))
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[IO[bytes]]:
+    """A binary file beside `path` that takes its name when the block ends well, and vanishes otherwise.
+
+    Raises:
+        OutputError: the folder or the file cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
+    except OSError as error:
+        raise _unwritable(path, error) from None
+    beside = Path(name)
+    try:
+        with os.fdopen(handle, "wb") as raw:
+            yield raw
+            raw.flush()
+            os.fsync(raw.fileno())
+        beside.chmod(0o666 & ~_umask())
+        beside.replace(path)
+    except OSError as error:
+        raise _unwritable(path, error) from None
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def _umask() -> int:
+    mask = os.umask(0o022)
+    os.umask(mask)
+    return mask
+
+
+def _unwritable(path: Path, error: OSError) -> OutputError:
+    return OutputError(f"cannot be written ({error.strerror or error})", fix="check space and permissions", path=path)
+
+
+def _open(path: Path) -> IO[bytes]:
+    if path.name.endswith(".gz"):
+        from isal import igzip
+
+        opened: IO[bytes] = igzip.open(path, "rb")
+        return opened
+    return path.open("rb")
+
+
+@contextmanager
+def _told_as_volume_error(path: Path) -> Iterator[None]:
+    from isal import isal_zlib
+
+    damaged: tuple[type[Exception], ...] = (gzip.BadGzipFile, isal_zlib.error)
+    try:
+        yield
+    except EOFError:
+        raise VolumeError("the gzip stream ends early", fix=_DAMAGED, path=path) from None
+    except damaged as error:
+        raise VolumeError(f"not a whole gzip file ({error})", fix=_DAMAGED, path=path) from None
+    except OSError as error:
+        raise VolumeError(f"cannot be read ({error.strerror or error})", fix="check the file", path=path) from None
+
+
+def _parse(block: bytes, path: Path) -> Nifti1Header:
+    from nibabel.nifti1 import Nifti1Header
+    from nibabel.nifti2 import Nifti2Header
+    from nibabel.spatialimages import HeaderDataError
+    from nibabel.wrapstruct import WrapStructError
+
+    sizes = {int.from_bytes(block[:4], "little"), int.from_bytes(block[:4], "big")}
+    kind = Nifti1Header if 348 in sizes else Nifti2Header if 540 in sizes else None
+    length = {Nifti1Header: 348, Nifti2Header: 540}.get(kind, 0)
+    if kind is None or len(block) < length:
+        raise VolumeError("not a NIfTI file", fix="KiTS images are .nii.gz (NIfTI-1): check the file", path=path)
+    try:
+        header: Nifti1Header = kind(block[:length], check=False)
+    except (WrapStructError, HeaderDataError, ValueError) as error:
+        raise VolumeError(f"the NIfTI header is damaged ({error})", fix=_DAMAGED, path=path) from None
+    if header["magic"].item()[:3] not in (b"n+1", b"n+2"):
+        raise VolumeError("not a single-file NIfTI", fix="convert it to one .nii.gz file", path=path)
+    return header
+
+
+def _shape(header: Nifti1Header, path: Path) -> tuple[int, ...]:
+    axes = int(header["dim"][0])
+    shape = tuple(int(n) for n in header["dim"][1 : axes + 1]) if 1 <= axes <= 7 else ()
+    if len(shape) < 3 or any(n < 1 for n in shape) or any(n != 1 for n in shape[3:]):
+        raise VolumeError(f"the volume has shape {shape}", fix="give one 3-D volume a file", path=path)
+    return shape
+
+
+def _refuse_impossible_size(path: Path, shape: tuple[int, ...], header: Nifti1Header) -> None:
+    try:
+        dtype = header.get_data_dtype()
+    except Exception:  # nibabel raises its own kinds for unknown type codes
+        raise VolumeError(
+            f"unknown data type {int(header['datatype'])}", fix="convert it to int16", path=path
+        ) from None
+    if dtype.kind not in "iuf":
+        raise VolumeError(f"voxels of type {dtype}, not numbers", fix="convert it to int16", path=path)
+    wanted = dtype.itemsize
+    for n in shape:
+        wanted *= n
+    held = path.stat().st_size * (_DEFLATE_MAX_RATIO if path.name.endswith(".gz") else 1)
+    if wanted > held:
+        raise VolumeError(f"the header says {shape}, more than the file can hold", fix=_DAMAGED, path=path)
+
+
+def _affine(header: Nifti1Header, path: Path) -> Affine:
+    from nibabel.spatialimages import HeaderDataError
+
+    fix = "set the sform or the qform"
+    if int(header["sform_code"]) <= 0 and int(header["qform_code"]) <= 0:
+        raise VolumeError("the header has no orientation (sform = qform = 0)", fix=fix, path=path)
+    try:
+        with np.errstate(all="ignore"):
+            affine: Affine = np.asarray(header.get_best_affine(), np.float64)
+    except (HeaderDataError, ValueError) as error:
+        raise VolumeError(f"the header's orientation is invalid ({error})", fix=fix, path=path) from None
+    lengths = np.linalg.norm(affine[:3, :3], axis=0) if np.isfinite(affine).all() else np.zeros(3)
+    if not (lengths > 0).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-3 * lengths.prod():
+        raise VolumeError("the header's orientation is not finite or has no volume", fix=fix, path=path)
+    return affine
+
+
+def _scaling(header: Nifti1Header, path: Path) -> tuple[float, float] | None:
+    from nibabel.spatialimages import HeaderDataError
+
+    try:
+        slope, intercept = header.get_slope_inter()
+    except HeaderDataError as error:
+        raise VolumeError(f"scl_slope or scl_inter is invalid ({error})", fix="correct the header", path=path) from None
+    if slope is None or (slope, intercept or 0.0) == (1.0, 0.0):
+        return None
+    return float(slope), float(intercept or 0.0)
+
+
+def _geometry_only(header: Nifti1Header, shape: tuple[int, ...]) -> Nifti1Header:
+    """A fresh header with the geometry of another and nothing else of it."""
+    clean = type(header)(endianness=header.endianness)
+    clean.set_data_dtype(np.uint8)
+    for name in (
+        "qform_code",
+        "sform_code",
+        "quatern_b",
+        "quatern_c",
+        "quatern_d",
+        "qoffset_x",
+        "qoffset_y",
+        "qoffset_z",
+    ):
+        clean[name] = header[name]
+    for name in ("srow_x", "srow_y", "srow_z", "pixdim", "xyzt_units"):
+        clean[name] = header[name]
+    clean["dim"][0] = len(shape)
+    clean["dim"][1 : len(shape) + 1] = shape
+    clean["scl_slope"], clean["scl_inter"] = 1, 0
+    clean["vox_offset"] = type(header).single_vox_offset
+    clean["magic"] = type(header).single_magic
+    return clean

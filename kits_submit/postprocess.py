@@ -1,0 +1,127 @@
+"""Refine predicted labels by morphology and component volume (paper section 2.3). Works on the source grid.
+
+"We define a threshold to determine if the voxels of a predicted connected component should be assigned to the closest
+category": the closest category of a component is here the one that it shares the largest surface with, in mm^2 over
+voxel faces; a tie goes to the lower class. Kidney and tumor components are 26-connected, background ones 6-connected.
+"""
+
+from __future__ import annotations
+
+from typing import cast
+
+import numpy as np
+import numpy.typing as npt
+
+from kits_submit.recipe import Refinement
+from kits_submit.types import BACKGROUND, KIDNEY, TUMOR, Labels, Mask, Spacing
+
+_CLASSES = 3
+
+
+def refine(labels: Labels, spacing_mm: Spacing, refinement: Refinement) -> Labels:
+    """Refined copy of ZYX labels; the thresholds' meaning stands in `Refinement`.
+
+    In order: opening of the foreground, small tumor components, small kidney components, small foreground components,
+    foreground without a kidney, holes. Only the padded box of the foreground is touched.
+    """
+    refined = labels.copy()
+    box = _padded_box(labels != BACKGROUND)
+    if box is None:
+        return refined
+    inner = np.pad(refined[box], 1)  # the rim joins all outer background; cc3d 4.1 refuses some volumes one voxel thin
+    _open(inner, spacing_mm, refinement.opening_mm)
+    _reassign_small(inner, TUMOR, refinement.tumor_min_ml, spacing_mm)
+    _reassign_small(inner, KIDNEY, refinement.kidney_min_ml, spacing_mm)
+    _drop_small_foreground(inner, refinement.foreground_min_ml, spacing_mm)
+    if refinement.tumor_needs_kidney:
+        _drop_foreground_without_kidney(inner)
+    _reassign_small(inner, BACKGROUND, refinement.hole_max_ml, spacing_mm)
+    refined[box] = inner[1:-1, 1:-1, 1:-1]
+    return refined
+
+
+def volume_ml(voxels: int, spacing_mm: Spacing) -> float:
+    """Volume of a number of voxels."""
+    z, y, x = spacing_mm
+    return voxels * z * y * x / 1000.0
+
+
+def _open(labels: Labels, spacing_mm: Spacing, radius_mm: float) -> None:
+    """Clear the foreground that no ball of this radius fits into."""
+    if radius_mm <= 0:
+        return
+    from scipy import ndimage
+
+    foreground = labels != BACKGROUND
+    eroded = ndimage.distance_transform_edt(foreground, sampling=spacing_mm) > radius_mm
+    opened = ndimage.distance_transform_edt(~eroded, sampling=spacing_mm) <= radius_mm if eroded.any() else eroded
+    labels[foreground & ~opened] = BACKGROUND
+
+
+def _reassign_small(labels: Labels, which: int, threshold_ml: float, spacing_mm: Spacing) -> None:
+    """Give each component of class `which` below (background: up to) the threshold to the class touching it most."""
+    components, sizes = _components(labels == which, connectivity=6 if which == BACKGROUND else 26)
+    volumes = sizes * volume_ml(1, spacing_mm)
+    small = volumes <= threshold_ml if which == BACKGROUND else volumes < threshold_ml
+    small[0] = False  # number 0 is everything outside the components
+    if not small.any():
+        return
+    touching = _touching_mm2(components, labels, len(sizes), spacing_mm)
+    touching[:, which] = -1
+    new = touching.argmax(axis=1).astype(np.uint8)
+    mask = small[components]
+    labels[mask] = new[components[mask]]
+
+
+def _drop_small_foreground(labels: Labels, threshold_ml: float, spacing_mm: Spacing) -> None:
+    components, sizes = _components(labels != BACKGROUND, connectivity=26)
+    small = sizes * volume_ml(1, spacing_mm) < threshold_ml
+    labels[small[components]] = BACKGROUND
+
+
+def _drop_foreground_without_kidney(labels: Labels) -> None:
+    components, sizes = _components(labels != BACKGROUND, connectivity=26)
+    has_kidney = np.bincount(components[labels == KIDNEY], minlength=len(sizes)) > 0
+    if has_kidney.any():
+        labels[~has_kidney[components]] = BACKGROUND
+
+
+def _components(mask: Mask, connectivity: int) -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.int64]]:
+    """Component numbers by voxel (0 outside) and voxels by number."""
+    import cc3d
+
+    components = cast(
+        "npt.NDArray[np.uint32]", cc3d.connected_components(mask, connectivity=connectivity, out_dtype=np.uint32)
+    )
+    return components, np.bincount(components.ravel()).astype(np.int64)
+
+
+def _touching_mm2(
+    components: npt.NDArray[np.uint32], labels: Labels, count: int, spacing_mm: Spacing
+) -> npt.NDArray[np.float64]:
+    """(component, class) surface in mm^2 over which each component touches each class."""
+    touching = np.zeros(count * _CLASSES)
+    for axis in range(3):
+        face_mm2 = np.prod([s for a, s in enumerate(spacing_mm) if a != axis])
+        front, back = (_without_end(axis, first) for first in (False, True))
+        for here, there in ((front, back), (back, front)):
+            inside, beyond = components[here], labels[there]
+            facing = (inside > 0) & (components[there] != inside)
+            pairs = inside[facing].astype(np.int64) * _CLASSES + beyond[facing]
+            touching += face_mm2 * np.bincount(pairs, minlength=len(touching))
+    return touching.reshape(count, _CLASSES)
+
+
+def _without_end(axis: int, first: bool) -> tuple[slice, ...]:
+    """All of an array but its first or its last plane along an axis."""
+    return tuple((slice(1, None) if first else slice(None, -1)) if a == axis else slice(None) for a in range(3))
+
+
+def _padded_box(mask: Mask) -> tuple[slice, slice, slice] | None:
+    from scipy import ndimage
+
+    found = ndimage.find_objects(mask.astype(np.uint8))
+    if not found or found[0] is None:
+        return None
+    z, y, x = (slice(max(0, s.start - 1), min(n, s.stop + 1)) for s, n in zip(found[0], mask.shape, strict=True))
+    return z, y, x

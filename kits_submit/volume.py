@@ -1,0 +1,177 @@
+"""`Volume` and `LabelVolume`: voxels turned to Z, Y, X in KiTS's own orientation, with the grid to turn them back.
+
+A file in any orientation is turned on reading and turned back on writing, by permuting and flipping axes alone; the
+voxels written sit on the input's exact grid: its shape, sform, qform, pixdim and units. Text fields of a header
+(description, intent, extensions) are never copied, for they may name a patient.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from kits_submit.errors import GeometryError, LabelError, VolumeError
+from kits_submit.nifti import Nifti, open_nifti, write_nifti
+from kits_submit.recipe import ORIENTATION
+from kits_submit.types import Affine, Array, Image, Labels, Shape, Spacing
+
+if TYPE_CHECKING:
+    from nibabel.nifti1 import Nifti1Header
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Where a file's voxels lie.
+
+    - `path`: the file that it was read from.
+    - `stored_shape`: the file's own axes, in its own order, trailing axes of length one included.
+    - `affine`: 4x4, stored voxel indices to mm in RAS+.
+    """
+
+    path: Path
+    stored_shape: tuple[int, ...]
+    affine: Affine
+    header: Nifti1Header
+
+    @cached_property
+    def _to_canonical(self) -> npt.NDArray[np.float64]:
+        from nibabel.orientations import axcodes2ornt, io_orientation, ornt_transform
+
+        transform: npt.NDArray[np.float64] = ornt_transform(io_orientation(self.affine), axcodes2ornt(ORIENTATION))
+        return transform
+
+    @cached_property
+    def shape(self) -> Shape:
+        """Voxels along Z, Y, X."""
+        z, y, x = self.canonical_view(np.broadcast_to(np.uint8(0), self.stored_shape)).shape
+        return z, y, x
+
+    @cached_property
+    def spacing_mm(self) -> Spacing:
+        """Voxel size along Z, Y, X: the lengths of the affine's columns."""
+        lengths = np.linalg.norm(self.affine[:3, :3], axis=0)
+        canonical = dict(zip(self._to_canonical[:, 0].astype(int), lengths, strict=True))
+        return float(canonical[0]), float(canonical[1]), float(canonical[2])
+
+    @cached_property
+    def orientation(self) -> str:
+        """The stored axes' directions, `IPL` for a KiTS file."""
+        from nibabel.orientations import aff2axcodes
+
+        return "".join(str(code) for code in aff2axcodes(self.affine))
+
+    def canonical_view(self, stored: Array) -> Array:
+        """A view of a stored array as Z, Y, X."""
+        from nibabel.orientations import apply_orientation
+
+        view: Array = apply_orientation(stored.reshape(self.stored_shape[:3]), self._to_canonical)
+        return view
+
+    def stored_view(self, canonical: Array) -> Array:
+        """A view of a Z, Y, X array in the file's own axes (trailing axes of length one left off)."""
+        axes = self._to_canonical[:, 0].astype(int)
+        flips = self._to_canonical[:, 1]
+        view = canonical.transpose(axes)
+        return view[tuple(slice(None, None, int(flip)) for flip in flips)]
+
+
+@dataclass(frozen=True)
+class Volume:
+    """`voxels`: float32 HU, Z, Y, X."""
+
+    voxels: Image
+    grid: Grid
+
+
+@dataclass(frozen=True)
+class LabelVolume:
+    """`voxels`: uint8 class numbers, Z, Y, X, in the file's memory order (turning them costs more than the gunzip)."""
+
+    voxels: Labels
+    grid: Grid
+
+
+def read_grid(path: Path) -> Grid:
+    """The grid alone, from the header.
+
+    Raises:
+        VolumeError: not a NIfTI volume, or no usable geometry.
+    """
+    with open_nifti(path) as nifti:
+        return _grid(path, nifti)
+
+
+def read_volume(path: Path) -> Volume:
+    """Read an image as float32 HU (slope and intercept applied); the stored dtype is never held whole.
+
+    Raises:
+        VolumeError: truncated, damaged, not 3-D, NaN or infinite voxels, no usable geometry.
+    """
+    with open_nifti(path) as nifti:
+        grid = _grid(path, nifti)
+        voxels = np.empty(grid.shape, np.float32)
+        stored = grid.stored_view(voxels)
+        bad = 0
+        for part, chunk in nifti.chunks():
+            values = chunk.astype(np.float32, copy=False)
+            if nifti.scaling is not None:
+                values = values * np.float32(nifti.scaling[0]) + np.float32(nifti.scaling[1])
+            bad += values.size - int(np.count_nonzero(np.isfinite(values)))
+            stored[:, :, part] = values
+    if bad:
+        raise VolumeError(f"{bad} voxels are NaN or infinite", fix="replace them, by -1024 outside the scan", path=path)
+    return Volume(voxels, grid)
+
+
+def read_labels(path: Path) -> LabelVolume:
+    """Read a label map as uint8.
+
+    Raises:
+        VolumeError: truncated, damaged, not 3-D, no usable geometry.
+        LabelError: a voxel that is not a whole number of 0 to 255.
+    """
+    with open_nifti(path) as nifti:
+        grid = _grid(path, nifti)
+        stored = np.empty(grid.stored_shape[:3], np.uint8, order="F")
+        for part, chunk in nifti.chunks():
+            stored[:, :, part] = _as_labels(chunk, nifti.scaling, path)
+    return LabelVolume(grid.canonical_view(stored), grid)
+
+
+def write_labels(path: Path, labels: Labels, grid: Grid) -> None:
+    """Write Z, Y, X labels as uint8 on `grid`: beside first, then renamed, so that no half file is ever visible.
+
+    Raises:
+        GeometryError: `labels` has another shape than `grid`.
+        OutputError: the file cannot be written.
+    """
+    if labels.shape != grid.shape:
+        raise GeometryError(
+            f"labels of shape {labels.shape} for a grid of {grid.shape} (Z, Y, X)", fix="this is a bug", path=path
+        )
+    write_nifti(path, grid.stored_view(labels.astype(np.uint8, copy=False)), grid.header, grid.stored_shape)
+
+
+def _grid(path: Path, nifti: Nifti) -> Grid:
+    return Grid(path, nifti.shape, nifti.affine, nifti.header)
+
+
+def _as_labels(chunk: Array, scaling: tuple[float, float] | None, path: Path) -> npt.NDArray[Any]:
+    if chunk.dtype == np.uint8 and scaling is None:
+        return chunk
+    values = chunk if scaling is None else chunk * scaling[0] + scaling[1]
+    with np.errstate(invalid="ignore"):
+        labels = values.astype(np.uint8)
+    wrong = values != labels
+    if wrong.any():
+        raise LabelError(
+            f"{int(wrong.sum())} or more voxels are no label (first: {values[wrong][0]})",
+            fix="label maps hold whole numbers from 0 to 255",
+            path=path,
+        )
+    return labels
