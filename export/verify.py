@@ -6,7 +6,6 @@ Logits differ by at most `TOLERANCE`, and labels agree wherever torch's two high
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from export.graph import INPUT, OUTPUT
+from kits_submit.engine.onnxruntime import OnnxRuntimeEngine
 from kits_submit.errors import ModelError
 from kits_submit.nifti import replacing
 from kits_submit.recipe import Recipe
@@ -65,21 +64,16 @@ def verify(
     model: bytes, network: DeepLab3D, recipe: Recipe, *, shapes: Sequence[Sizes] = SHAPES, tolerance: float = TOLERANCE
 ) -> ParityReport:
     """Run both on the same noise, smooth and rough, over the Recipe's standardised range. `network` is in eval mode."""
-    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    engine = OnnxRuntimeEngine(model, "cpu")
     rng = np.random.default_rng(0)
     results = []
     for sizes in shapes:
         image = _noise(sizes, recipe, rng)
-        (got,) = session.run([OUTPUT], {INPUT: image})
+        got = engine.run(image)
         with torch.inference_mode():
             wanted = network(torch.from_numpy(image)).numpy()
         results.append(compare(wanted, got, sizes, tolerance))
-    return ParityReport(tolerance, f"onnxruntime {onnxruntime.__version__}", tuple(results))
+    return ParityReport(tolerance, engine.name, tuple(results))
 
 
 def compare(wanted: Logits, got: Logits, sizes: Sizes, tolerance: float) -> ShapeParity:

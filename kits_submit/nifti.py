@@ -157,14 +157,13 @@ def _open(path: Path) -> IO[bytes]:
 
 @contextmanager
 def _told_as_volume_error(path: Path) -> Iterator[None]:
-    from isal import isal_zlib
+    from isal.igzip_lib import IsalError
 
-    damaged: tuple[type[Exception], ...] = (gzip.BadGzipFile, isal_zlib.error)
     try:
         yield
     except EOFError:
         raise VolumeError("the gzip stream ends early", fix=_DAMAGED, path=path) from None
-    except damaged as error:
+    except (gzip.BadGzipFile, IsalError) as error:  # type: ignore[misc]  # isal's stub makes the class an instance
         raise VolumeError(f"not a whole gzip file ({error})", fix=_DAMAGED, path=path) from None
     except OSError as error:
         raise VolumeError(f"cannot be read ({error.strerror or error})", fix="check the file", path=path) from None
