@@ -16,8 +16,11 @@ AFFINE_TOLERANCE = 1e-3  # of the summed |difference| of the 16 numbers, as in K
 _FIX = "write the prediction with the image's own shape and affine"
 
 
-def check_same_grid(prediction: Grid, truth: Grid, path: Path) -> None:
+def check_same_grid(prediction: Grid, truth: Grid, path: Path, *, named: str = "the truth", fix: str = _FIX) -> None:
     """Compare shape and affine as stored.
+
+    Args:
+        path: of the file that is told to differ; `named`: what it is compared with; `fix`: the remedy.
 
     Raises:
         GeometryError: they differ; the message holds both and the probable cause.
@@ -25,13 +28,13 @@ def check_same_grid(prediction: Grid, truth: Grid, path: Path) -> None:
     ours, theirs = prediction.stored_shape[:3], truth.stored_shape[:3]
     if ours != theirs:
         cause = _why_shapes_differ(prediction, truth)
-        raise GeometryError(f"shape {ours} but the truth has {theirs}: probably {cause}", fix=_FIX, path=path)
+        raise GeometryError(f"shape {ours} but {named} has {theirs}: probably {cause}", fix=fix, path=path)
     difference = float(np.abs(prediction.affine - truth.affine).sum())
     if not difference <= AFFINE_TOLERANCE:
         cause = _why_affines_differ(prediction.affine, truth.affine)
         raise GeometryError(
-            f"affine {_told(prediction.affine)} but the truth has {_told(truth.affine)}: probably {cause}",
-            fix=_FIX,
+            f"affine {_told(prediction.affine)} but {named} has {_told(truth.affine)}: probably {cause}",
+            fix=fix,
             path=path,
         )
 

@@ -40,16 +40,17 @@ def export(checkpoint: Path, out: Path, report: Path) -> tuple[float, int]:
         InputError, ModelError: the checkpoint cannot be used, or the graph differs from it.
         OutputError: cannot be written.
     """
-    from export.onnx import to_onnx, write_onnx
+    from export.onnx import to_onnx
     from export.verify import demand_parity, verify, write_report
+    from kits_submit.nifti import replacing
     from train.checkpoint import load_checkpoint
 
     trained = load_checkpoint(checkpoint)
-    model = to_onnx(trained)
-    content = model.SerializeToString()
+    content = to_onnx(trained).SerializeToString()
     parity = verify(content, trained.network(), trained.recipe)
     demand_parity(parity)
-    write_onnx(model, out)
+    with replacing(out) as stream:
+        stream.write(content)
     write_report(parity, report)
     return parity.max_difference, len(content)
 

@@ -7,13 +7,11 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 import torch
 
 from export.graph import INPUT, INPUT_AXES, OPSET, OUTPUT, Logits, check_graph
-from kits_submit.nifti import replacing
 from kits_submit.recipe import METADATA_KEY, Recipe
 from train.checkpoint import Checkpoint
 from train.network.deeplab import DeepLab3D
@@ -63,16 +61,6 @@ def network_to_onnx(network: DeepLab3D, recipe: Recipe) -> ModelProto:
     entry.key, entry.value = METADATA_KEY, recipe.to_json()
     check_graph(model, classes=network.architecture.classes)
     return model
-
-
-def write_onnx(model: ModelProto, path: Path) -> None:
-    """Write beside and rename.
-
-    Raises:
-        OutputError: cannot be written.
-    """
-    with replacing(path) as stream:
-        stream.write(model.SerializeToString())
 
 
 def _tidy(model: ModelProto) -> None:

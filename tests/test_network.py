@@ -221,3 +221,10 @@ def test_gradients_reach_every_weight() -> None:
     network = DeepLab3D().train()
     functional.cross_entropy(network(torch.randn(2, 1, 8, 8, 8)), torch.randint(3, (2, 8, 8, 8))).backward()
     assert [n for n, p in network.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0] == []
+
+
+@pytest.mark.parametrize(("share", "rates"), [(1.0, [0.5, 0.5, 0.1]), (0.5, [0.25, 0.25, 0.05]), (0.0, [0, 0, 0])])
+def test_with_dropout(share: float, rates: list[float]) -> None:
+    arch = Architecture().with_dropout(share)
+    assert [m.p for m in DeepLab3D(arch).modules() if isinstance(m, nn.Dropout)] == pytest.approx(rates)
+    assert Architecture.from_dict(arch.to_dict()) == arch

@@ -150,3 +150,39 @@ def test_mirroring_keeps_image_and_label_together() -> None:
         seen.add(int(a[0, 0, 0]))
     assert seen == {0, 40, 4, 44}  # corners of z and x; y stays
     np.testing.assert_array_equal(mirror(image, label, "", np.random.default_rng(0))[0], image)
+
+
+AIR = -4.7  # no float16 is -4.7: the stored air is -4.6992, above it
+
+
+def half_air(folder: Path, tissue_from: int) -> CachedCase:
+    image = np.full((6, 8, 10), AIR, np.float16)
+    image[:, :, tissue_from:] = -4.5
+    label = np.zeros(image.shape, np.uint8)
+    label[2, 3, 8:] = 1, 2
+    write_case(folder / "case_00000", image, label)
+    return CachedCase("case_00000", folder / "case_00000")
+
+
+def test_background_above_air_is_drawn_from_tissue_evenly(tmp_path: Path) -> None:
+    """Half is air: 20 draws miss tissue once in a million. 238 background voxels of tissue; 1000 draws of class 0."""
+    case, rng = half_air(tmp_path, 5), np.random.default_rng(0)
+    centres = [draw_centre(case, rng, AIR) for _ in range(3000)]
+    assert abs(np.bincount([case.label[c] for c in centres], minlength=3) - 1000).max() < 150  # classes stay even
+    background = [c for c in centres if case.label[c] == 0]
+    assert min(x for _, _, x in background) == 5
+    assert len(set(background)) > 225  # of 238: 1000 draws leave out 238 * exp(-4.2) = 3.6
+    assert min(draw_centre(case, rng)[2] for _ in range(100)) == 0  # without `air`, everywhere
+
+
+def test_a_case_whose_background_is_all_air_still_has_a_centre(tmp_path: Path) -> None:
+    case, rng = half_air(tmp_path, 10), np.random.default_rng(0)
+    assert {int(case.label[draw_centre(case, rng, AIR)]) for _ in range(60)} == {0, 1, 2}
+
+
+@pytest.mark.parametrize("above", [False, True])
+def test_the_sampler_hands_its_air_on(tmp_path: Path, above: bool) -> None:
+    drawn = Sampler([half_air(tmp_path, 5)], patch=(4, 4, 4), batch=60, patients=1, air=AIR, background_above_air=above)
+    batch = drawn.batch(0)
+    in_air = (batch.image[:, 0, 2, 2, 2] < -4.6) & (batch.label[:, 2, 2, 2] == 0)
+    assert in_air.any() == (not above)

@@ -72,13 +72,19 @@ def test_moments_by_hand() -> None:
 
 def test_the_config_may_set_the_spacing(tmp_path: Path) -> None:
     case = write_case(tmp_path / "case_00000", *phantom(0))
-    assert make_recipe([measure(case)], preset("demo")).spacing_mm == (3.0, 1.5, 1.5)
+    assert make_recipe([measure(case)], preset("demo")).spacing_mm == (4.0, 2.0, 2.0)
 
 
 def test_data_that_cannot_be_used_is_told(tmp_path: Path) -> None:
     image, label = phantom(0)
-    with pytest.raises(GeometryError, match=r"label of shape \(7, 16, 20\), image of \(8, 16, 20\)"):
+    with pytest.raises(GeometryError, match=r"shape \(7, 16, 20\) but the image has \(8, 16, 20\)"):
         measure(write_case(tmp_path / "case_00000", image, label[:-1]))
+    moved = write_case(tmp_path / "case_00004", image, label)
+    nib.save(
+        nib.Nifti1Image(label, np.diag([-1.0, -1.0, 1.0, 1.0]) @ AFFINE), tmp_path / "case_00004/segmentation.nii.gz"
+    )
+    with pytest.raises(GeometryError, match=r"affine .* but the image has .*; use the label that belongs to the image"):
+        measure(moved)
     with pytest.raises(LabelError, match="a label is 3, allowed: 0 to 2"):
         measure(write_case(tmp_path / "case_00001", image, label + 1))
     with pytest.raises(InputError, match="the labels hold no foreground"):
@@ -194,6 +200,12 @@ def test_presets() -> None:
         ("flip_axes", "w"),
         ("schedule", "step"),
         ("patch", (48, 48, 50)),
+        ("inference_patch", (48, 48, 50)),
+        ("margin", (24, 24, 24)),
+        ("spacing_mm", (0.0, 1.0, 1.0)),
+        ("plateau_factor", 2.0),
+        ("focal_gamma", 0.5),
+        ("dropout", 1.5),
     ],
 )
 def test_a_config_out_of_range_is_told(field: str, value: object) -> None:

@@ -15,6 +15,8 @@ from torch import Tensor
 from kits_submit.errors import InputError, ModelError, OutputError
 from kits_submit.recipe import Recipe
 from tests.test_train_data import phantom, write_case
+from train.cache import CachedCase
+from train.cache import write_case as write_cached
 from train.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from train.config import TrainConfig, preset
 from train.ema import MeanWeights
@@ -23,7 +25,7 @@ from train.network.deeplab import Architecture, DeepLab3D
 from train.run import make_checkpoint, run_training
 from train.sampler import PatchBatch, Sampler
 from train.schedule import Plateau, cosine
-from train.validate import CaseScore, predict_volume
+from train.validate import CaseScore, predict_volume, validate
 
 RECIPE = Recipe((3.0, 1.5, 1.5), (-100.0, 300.0), 100.0, 50.0, patch=(16, 16, 24), margin=(2, 4, 4))
 CONFIG = replace(preset("demo"), patch=(8, 12, 16), batch=2, patients=2, max_steps=3)
@@ -278,7 +280,32 @@ def test_a_whole_run(tmp_path: Path) -> None:
     loaded = load_checkpoint(result.checkpoint)
     assert (loaded.recipe, loaded.config) == (result.recipe, config)
     assert result.recipe.patch == (16, 16, 24)
-    (tmp_path / "run" / "validation.csv").read_text().startswith("case_id,kidney,tumor\ncase_")
+    assert loaded.architecture == Architecture().with_dropout(config.dropout)
+    assert (tmp_path / "run" / "validation.csv").read_text().startswith("case_id,kidney,tumor\ncase_")
+
+
+def test_a_second_stage_starts_from_the_first_ones_weights(tmp_path: Path) -> None:
+    for i in range(4):
+        write_case(tmp_path / "data" / f"case_{i:05d}", *phantom(i))
+    config = replace(CONFIG, holdout=0.25, inference_patch=(16, 16, 24), margin=(2, 2, 2), ema_decay=0.0)
+    first = load_checkpoint(run_training(tmp_path / "data", tmp_path / "a", config, Limits(), Heard()).checkpoint)
+    still = replace(config, learning_rate=1e-12, seed=5)
+    result = run_training(tmp_path / "data", tmp_path / "b", still, Limits(), Heard(), init=first)
+    second = load_checkpoint(result.checkpoint)
+    for name, _ in DeepLab3D().named_parameters():
+        assert torch.allclose(second.model[name], first.mean[name], atol=1e-9)
+
+
+def test_validation_scores_by_hand(tmp_path: Path) -> None:
+    """Truth 4 kidney, 2 tumor. Predicted: one tumor voxel as kidney, two of background as tumor."""
+    label, image = np.zeros((4, 4, 8), np.uint8), np.full((4, 4, 8), -1, np.float16)
+    label[0, 0, :6] = 1, 1, 1, 1, 2, 2
+    image[0, 0] = 0.5, 0.5, 0.5, 0.5, 0.5, 2, 2, 2
+    write_cached(tmp_path / "case_00000", image, label)
+    heard: list[CaseScore] = []
+    cases = [CachedCase("case_00000", tmp_path / "case_00000")]
+    scores = validate(Voxelwise().eval(), cases, RECIPE, on_case=heard.append)
+    assert scores == heard == [CaseScore("case_00000", pytest.approx(12 / 14), pytest.approx(2 / 5))]
 
 
 def test_help_needs_no_torch() -> None:

@@ -1,7 +1,7 @@
 """Each case resampled once, standardised, and laid out so that a patch is read without reading the case.
 
     CACHE/case_00000-3f2a9c41d07e/      the suffix: content of the files + what the Recipe does to them
-        image.npy        float16 ZYX, standardised (a step of 1/1000 of the deviation at most)
+        image.npy        float16 ZYX, standardised (rounded by a thousandth of its value at most)
         label.npy        uint8 ZYX
         class_1.npy      flat indices of kidney voxels, ascending
         class_2.npy      flat indices of tumor voxels, ascending

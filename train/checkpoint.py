@@ -22,7 +22,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from kits_submit.errors import InputError, ModelError
+from kits_submit.errors import InputError, KitsError, ModelError
 from kits_submit.nifti import replacing
 from kits_submit.recipe import Recipe
 from train.config import TrainConfig
@@ -77,7 +77,7 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
 
 
 def load_checkpoint(path: Path, *, architecture: Architecture | None = None) -> Checkpoint:
-    """Read and check; with `architecture`, only that one is taken.
+    """Read and check; with `architecture`, only weights of that one are taken, whatever dropout they were trained with.
 
     Raises:
         InputError: no such file.
@@ -95,7 +95,7 @@ def load_checkpoint(path: Path, *, architecture: Architecture | None = None) -> 
         what = f"the checkpoint has schema {content.get('schema')!r}, this program reads {SCHEMA}"
         raise ModelError(what, fix="update kits-submit, or train again", path=path)
     checkpoint = _parse(content, path)
-    if architecture is not None and checkpoint.architecture != architecture:
+    if architecture is not None and checkpoint.architecture.with_dropout(0) != architecture.with_dropout(0):
         raise ModelError(
             f"architecture differs in {_differences(checkpoint.architecture, architecture)}",
             fix="use a checkpoint of the architecture asked for",
@@ -122,7 +122,7 @@ def load_state(network: DeepLab3D, state: State) -> DeepLab3D:
 
 def _parse(content: dict[str, Any], path: Path) -> Checkpoint:
     try:
-        return Checkpoint(
+        checkpoint = Checkpoint(
             architecture=Architecture.from_dict(content["architecture"]),
             config=TrainConfig.from_json(content["config"]),
             recipe=Recipe.from_json(content["recipe"]),
@@ -131,10 +131,14 @@ def _parse(content: dict[str, Any], path: Path) -> Checkpoint:
             mean=content["mean"],
             training=content["training"],
         )
+        checkpoint.network()
     except KeyError as error:
         raise ModelError(f"the checkpoint lacks {error.args[0]}", fix=_TRAIN_AGAIN, path=path) from None
-    except (TypeError, ValueError) as error:
+    except KitsError as error:
+        raise ModelError(error.what, fix=_TRAIN_AGAIN, path=path) from None
+    except (AttributeError, IndexError, TypeError, ValueError) as error:
         raise ModelError(f"the checkpoint cannot be read ({error})", fix=_TRAIN_AGAIN, path=path) from None
+    return checkpoint
 
 
 def _differences(got: Architecture, wanted: Architecture) -> str:

@@ -6,6 +6,7 @@ On a terminal a bar a stage; elsewhere (a log file) one line a stage and one lin
 from __future__ import annotations
 
 import json
+import shutil
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress, TaskID
 
+    from train.checkpoint import Checkpoint
     from train.config import TrainConfig
     from train.loop import StepReport
     from train.run import RunResult
@@ -39,6 +41,13 @@ def train_command(
     out: Annotated[Path | None, typer.Option(help="Run folder. Default: a new one under runs/.")] = None,
     preset: Annotated[str, typer.Option(help="demo: minutes on a laptop. paper: the paper's own numbers.")] = "demo",
     seed: Annotated[int, typer.Option(min=0, help="Of the split, the patches, the weights and the phantoms.")] = 0,
+    init: Annotated[
+        Path | None,
+        typer.Option(help="Run folder or checkpoint whose weights to start from (second stage, paper 2.4)."),
+    ] = None,
+    tversky_beta: Annotated[
+        float | None, typer.Option(min=0, max=1, help="Weight of false negatives; false positives weigh the rest.")
+    ] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Stop after this many steps.")] = None,
     minutes: Annotated[float | None, typer.Option(min=0.01, help="Stop training after this many minutes.")] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads. Default: every core.")] = None,
@@ -51,14 +60,17 @@ def train_command(
     config = replace(named_preset(preset), seed=seed)
     if steps is not None:
         config = replace(config, max_steps=steps)
+    if tversky_beta is not None:
+        config = replace(config, tversky_alpha=1 - tversky_beta, tversky_beta=tversky_beta)
     run = out or Path("runs") / f"{config.preset}-{time.strftime('%Y%m%d-%H%M%S')}"
     if (run / CHECKPOINT).exists():
         raise InputError("a training is there already", fix="give another --out", path=run)
+    start = None if init is None else _loaded(init)
     console = Console(stderr=True)
     with RunDisplay(console) as display:
         source = data or draw_phantoms(run, config, display)
         _set_threads(threads)
-        result = _run(source, run, config, minutes, display)
+        result = _run(source, run, config, minutes, start, display)
     console.print(f"{result.steps} steps; checkpoint: {result.checkpoint}", highlight=False, soft_wrap=True)
 
 
@@ -74,6 +86,8 @@ def draw_phantoms(run: Path, config: TrainConfig, display: RunDisplay) -> Path:
         display.say(f"training on the phantoms in {folder}")
         return folder
     display.say(f"no --data: training on {config.phantoms} phantoms, synthetic cases drawn into {folder}")
+    note.unlink(missing_ok=True)
+    shutil.rmtree(folder, ignore_errors=True)
     display.stage("phantoms", config.phantoms)
     write_phantoms(
         folder,
@@ -95,11 +109,19 @@ def _set_threads(threads: int | None) -> None:
         torch.set_num_threads(threads)
 
 
-def _run(data: Path, out: Path, config: TrainConfig, minutes: float | None, display: RunDisplay) -> RunResult:
+def _loaded(source: Path) -> Checkpoint:
+    from train.checkpoint import load_checkpoint
+
+    return load_checkpoint(source / CHECKPOINT if source.is_dir() else source)
+
+
+def _run(
+    data: Path, out: Path, config: TrainConfig, minutes: float | None, start: Checkpoint | None, display: RunDisplay
+) -> RunResult:
     from train.loop import Limits
     from train.run import run_training
 
-    return run_training(data, out, config, Limits(minutes), display)
+    return run_training(data, out, config, Limits(minutes), display, init=start)
 
 
 class RunDisplay:

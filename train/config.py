@@ -21,13 +21,14 @@ class TrainConfig:
     - `spacing_mm`: grid along Z, Y, X; None takes the dataset's median.
     - `clip_percentiles`: of the foreground HU. The paper prints 0.05 and 99.5, and says it follows nnU-Net, which uses
       0.5 and 99.5; the print is followed.
-    - `max_slices`: longer cases (on the training grid) are cut along Z, all foreground kept.
+    - `max_slices`: longer cases (on the training grid) are cut along Z, all foreground kept, held-out ones too.
     - `holdout`: share of the cases kept for validation; the paper's 63 of 210.
 
     Patches (section 2.4):
-    - `patch`: training patch. `batch` patches a step come from `patients` cases. An epoch visits each case once.
-    - `background_above_air`: background centres are drawn inside the body, not in the air around it, where a short
-      training has nothing to learn.
+    - `patch`: training patch. `batch` patches a step come from `patients` cases (the paper's 39 and 13 are per worker,
+      and it has two). An epoch visits each case once.
+    - `background_above_air`: background centres are drawn where HU lie above the window's lower end, which shows air,
+      lung and fat alike: a short training has nothing to learn there. The patches around such centres hold them all.
     - `flip_axes`: axes mirrored at random, any of "zyx"; the paper names no augmentation.
 
     Loss (section 2.2, Table 3):
@@ -38,7 +39,7 @@ class TrainConfig:
     - `dropout`: share of the paper's dropout rates (0.5, 0.5, 0.1) that is kept: 1 for the paper's, 0 for none.
 
     Optimisation (section 2.4):
-    - `schedule`: "plateau" multiplies the rate by `plateau_factor` when the epoch's loss has not fallen for
+    - `schedule`: "plateau" multiplies the rate by `plateau_factor` when the epoch's training loss has not fallen for
       `plateau_patience` epochs and ends below `min_learning_rate`; "cosine" falls to zero over the planned steps.
     - `max_steps`: ends the training early, and is what "cosine" plans with; None leaves `max_epochs` alone.
     - `ema_decay`: of the running mean over weights and BN statistics that is validated and exported; 0 takes the
@@ -87,6 +88,9 @@ class TrainConfig:
             value = getattr(self, name)
             if not holds(value):
                 raise InputError(f"TrainConfig.{name} is {value}, allowed: {allowed}", fix="change the option")
+        if any(2 * m >= edge for m, edge in zip(self.margin, self.inference_patch, strict=True)):
+            what = f"TrainConfig.margin is {self.margin}, allowed: under half of inference_patch {self.inference_patch}"
+            raise InputError(what, fix="change the option")
         if self.schedule == "cosine" and self.max_steps is None:
             raise InputError("TrainConfig.schedule is cosine without max_steps", fix="say how many steps to plan for")
 
@@ -110,7 +114,10 @@ class TrainConfig:
 
 
 def preset(name: str) -> TrainConfig:
-    """`paper`: sections 2.2 to 2.4 as printed. `demo`: the same method in the minutes that a laptop has.
+    """`paper`: sections 2.2 to 2.4, first stage. `demo`: the same method in the minutes that a laptop has.
+
+    The paper's second stage, 44-cubes of the challenge's interpolated data from these weights, is another training
+    that is given `init`.
 
     Demo: a coarser grid (a 48-cube spans 192 x 96 x 96 mm, a kidney with what lies around it), batches of 8, a cosine
     schedule, mean weights, mirrored patches, and no dropout, for so short a training fits too little rather than too
@@ -148,12 +155,13 @@ _Rule = tuple[Callable[[Any], bool], str]
 _POSITIVE: _Rule = (lambda value: value > 0, "above 0")
 _SHARE: _Rule = (lambda value: 0 <= value < 1, "at least 0 and below 1")
 _AT_LEAST_0: _Rule = (lambda value: value >= 0, "at least 0")
+_EDGES: _Rule = (lambda patch: all(edge >= 4 and edge % 4 == 0 for edge in patch), "three positive multiples of 4")
 _RULES: dict[str, _Rule] = {
     "seed": _AT_LEAST_0,
     "clip_percentiles": (lambda pair: 0 <= pair[0] < pair[1] <= 100, "0 <= low < high <= 100"),
     "max_slices": _POSITIVE,
     "holdout": _SHARE,
-    "patch": (lambda patch: all(edge >= 4 and edge % 4 == 0 for edge in patch), "three positive multiples of 4"),
+    "patch": _EDGES,
     "batch": _POSITIVE,
     "patients": _POSITIVE,
     "dropout": (lambda share: 0 <= share <= 1, "at least 0 and at most 1"),
@@ -161,8 +169,17 @@ _RULES: dict[str, _Rule] = {
     "tversky_alpha": _AT_LEAST_0,
     "tversky_beta": _AT_LEAST_0,
     "focal_weight": _AT_LEAST_0,
-    "focal_gamma": _AT_LEAST_0,
+    "focal_gamma": (
+        lambda gamma: gamma == 0 or gamma >= 1,
+        "0, or at least 1 (between, its slope at p = 1 is endless)",
+    ),
     "learning_rate": _POSITIVE,
+    "spacing_mm": (lambda mm: mm is None or (len(mm) == 3 and min(mm) > 0), "three positive numbers, or none"),
+    "inference_patch": _EDGES,
+    "margin": (lambda margin: all(m >= 0 for m in margin), "three numbers of at least 0"),
+    "plateau_factor": (lambda factor: 0 < factor < 1, "above 0 and below 1"),
+    "plateau_patience": _AT_LEAST_0,
+    "min_learning_rate": _AT_LEAST_0,
     "schedule": (lambda name: name in ("plateau", "cosine"), "plateau, cosine"),
     "max_epochs": _POSITIVE,
     "max_steps": (lambda steps: steps is None or steps > 0, "above 0, or none"),

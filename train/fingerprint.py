@@ -5,7 +5,9 @@ is in memory at a time. Values beyond the histogram (no CT number is) count in i
 fraction, which a rescaled file may hold, are rounded.
 
 Open in the paper: mean and deviation are taken of the clipped foreground, since the clipped image is what they
-standardise; nnU-Net takes them before clipping.
+standardise; nnU-Net takes them before clipping. Unlike the paper, which resamples first, they are taken of the voxels
+as scanned, so that no interpolated HU is counted; a thin-sliced case weighs more. All labelled cases count, held-out
+ones too: a window and two numbers, no shape of any case, pass from them into the training.
 """
 
 from __future__ import annotations
@@ -19,11 +21,12 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from evaluation.geometry import check_same_grid
 from kits_submit.cases import Case
-from kits_submit.errors import GeometryError, InputError, LabelError
+from kits_submit.errors import InputError, LabelError
 from kits_submit.recipe import LABELS, Recipe
 from kits_submit.types import Image, Labels, Spacing
-from kits_submit.volume import read_labels, read_volume
+from kits_submit.volume import read_grid, read_labels, read_volume
 from train.config import TrainConfig
 
 LOWEST_HU, HIGHEST_HU = -4096, 32767
@@ -57,17 +60,13 @@ def read_pair(case: Case) -> tuple[Image, Labels, Spacing]:
     Raises:
         InputError: no image or no label.
         VolumeError: a file that cannot be read.
-        GeometryError: image and label differ in shape.
+        GeometryError: image and label differ in shape or affine.
         LabelError: a label above 2.
     """
     image_path, label_path = files_of(case)
+    fix = "use the label that belongs to the image, written on its grid"
+    check_same_grid(read_grid(label_path), read_grid(image_path), label_path, named="the image", fix=fix)
     volume, labels = read_volume(image_path), read_labels(label_path)
-    if volume.voxels.shape != labels.voxels.shape:
-        raise GeometryError(
-            f"label of shape {labels.voxels.shape}, image of {volume.voxels.shape} (Z, Y, X)",
-            fix="use the label that belongs to the image",
-            path=label_path,
-        )
     highest = int(labels.voxels.max())
     if highest >= len(LABELS):
         raise LabelError(f"a label is {highest}, allowed: 0 to {len(LABELS) - 1}", fix="map it first", path=label_path)
@@ -149,7 +148,16 @@ def make_recipe(facts: Sequence[CaseFacts], config: TrainConfig) -> Recipe:
 
 def git_commit() -> str:
     """The commit of the code that runs, "+changes" where files differ from it, "unknown" outside a repository."""
-    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty=+changes", "--abbrev=40"]
+    command = [
+        "git",
+        "-C",
+        str(Path(__file__).parent),
+        "describe",
+        "--always",
+        "--exclude=*",
+        "--dirty=+changes",
+        "--abbrev=40",
+    ]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)  # noqa: S603 - fixed
     except (OSError, subprocess.SubprocessError):

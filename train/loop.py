@@ -140,7 +140,7 @@ def train_step(
     """Forward, backward, one optimizer step. The parts come back detached.
 
     Raises:
-        ModelError: the loss is not finite; the weights are as before.
+        ModelError: the loss is not finite; the weights are as before, the BN statistics are not.
     """
     image, label = to_tensors(batch)
     parts = combined_loss(

@@ -28,9 +28,9 @@ from kits_submit.nifti import replacing
 from kits_submit.recipe import Recipe
 from train import CHECKPOINT
 from train.cache import CachedCase, cache_case
-from train.checkpoint import Checkpoint, save_checkpoint
+from train.checkpoint import Checkpoint, load_state, save_checkpoint
 from train.config import TrainConfig
-from train.fingerprint import CaseFacts, make_recipe, measure
+from train.fingerprint import CaseFacts, files_of, make_recipe, measure
 from train.loop import Limits, StepReport, Trainer
 from train.network.deeplab import Architecture, DeepLab3D
 from train.sampler import Sampler
@@ -66,13 +66,20 @@ class RunResult:
     scores: tuple[CaseScore, ...]
 
 
-def run_training(data: Path, out: Path, config: TrainConfig, limits: Limits, events: Events) -> RunResult:
+def run_training(
+    data: Path, out: Path, config: TrainConfig, limits: Limits, events: Events, *, init: Checkpoint | None = None
+) -> RunResult:
     """Fingerprint, cache, train, checkpoint, validate.
+
+    Args:
+        init: start from its mean weights (the second stage of section 2.4); the Recipe is the data's own all the same.
 
     Raises:
         KitsError: data that cannot be used, or a folder that cannot be written.
     """
     cases = find_cases(data)
+    for case in cases:
+        files_of(case)
     facts = _measure(cases, events)
     recipe = make_recipe(facts, config)
     split = split_cases([case.case_id for case in cases], holdout=config.holdout, seed=config.seed)
@@ -81,7 +88,8 @@ def run_training(data: Path, out: Path, config: TrainConfig, limits: Limits, eve
     _write_text(out / "split.json", json.dumps(asdict(split)))
     cached = _cache(cases, facts, recipe, out / "cache", max_slices=config.max_slices, events=events)
     in_training = [case for case in cached if case.case_id in split.train]
-    trainer = _train(out, in_training, recipe, config, limits=limits, events=events)
+    network = _network(config, init)
+    trainer = _train(out, in_training, recipe, config, network, limits=limits, events=events)
     held_out = [case for case in cached if case.case_id in split.validation]
     events.stage("validation", len(held_out))
     scores = validate(trainer.mean.network, held_out, recipe, on_case=events.scored)
@@ -120,6 +128,7 @@ def _train(
     cases: Sequence[CachedCase],
     recipe: Recipe,
     config: TrainConfig,
+    network: DeepLab3D,
     *,
     limits: Limits,
     events: Events,
@@ -134,8 +143,7 @@ def _train(
         flip_axes=config.flip_axes,
         seed=config.seed,
     )
-    torch.manual_seed(config.seed)
-    trainer = Trainer(DeepLab3D(Architecture().with_dropout(config.dropout)), sampler, config)
+    trainer = Trainer(network, sampler, config)
     events.stage("training", None)
     with _open_csv(out / "loss.csv") as stream:
         writer = csv.writer(stream)
@@ -154,6 +162,12 @@ def _train(
         trainer.fit(limits, on_step)
     save_checkpoint(out / CHECKPOINT, make_checkpoint(trainer, recipe))
     return trainer
+
+
+def _network(config: TrainConfig, init: Checkpoint | None) -> DeepLab3D:
+    torch.manual_seed(config.seed)
+    network = DeepLab3D(Architecture().with_dropout(config.dropout))
+    return network if init is None else load_state(network, init.mean)
 
 
 def make_checkpoint(trainer: Trainer, recipe: Recipe) -> Checkpoint:

@@ -22,7 +22,7 @@ from kits_submit.types import Batch, Image, Labels, Shape
 from train.augment import mirror
 from train.cache import CachedCase, Indices
 
-_DRAWS = 20  # with half the volume air, one draw in a million ends there all the same
+_DRAWS = 20  # with four fifths of the volume at the window's end, one draw in a hundred ends there all the same
 _ABOVE_AIR = 0.01  # of the standard deviation: above what float16 rounds
 
 
@@ -90,7 +90,8 @@ def draw_centre(case: CachedCase, rng: np.random.Generator, air: float | None = 
     """A voxel (z, y, x): class evenly among those present, then evenly among the class's voxels.
 
     Args:
-        air: given, a background voxel of this value is drawn again, a few times at most.
+        air: given, a background voxel of this value (at or below the HU window: air, lung, fat) is drawn again, a few
+            times at most.
     """
     shape, foreground, by_class = case.shape, case.foreground, case.by_class
     counts = (math.prod(shape) - len(foreground), *(len(indices) for indices in by_class))
