@@ -21,7 +21,7 @@ def test_target_shape_by_hand():
     assert target_shape((1, 3, 3), (0.5, 0.5, 0.5), (9.0, 9.0, 9.0)) == (1, 1, 1)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(image=hnp.arrays(np.float32, shapes, elements=st.floats(-1024, 3000, width=16)), shape=shapes)
 def test_resampling_equals_the_definition(image, shape):
     assert np.abs(resample(image, shape) - reference.trilinear(image, shape)).max() <= 1e-3  # of HU: 3e-7 of the range
@@ -64,7 +64,7 @@ def test_class_probabilities_sum_to_one_and_keep_volume_where_all_axes_shrink(la
         assert np.allclose(probabilities.mean(axis=(1, 2, 3)), shares, atol=1e-5)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     logits=hnp.arrays(np.float32, st.tuples(st.just(3), *[st.integers(1, 5)] * 3), elements=st.floats(-4, 4, width=16)),
     shape=st.tuples(*[st.integers(1, 9)] * 3),

@@ -45,7 +45,7 @@ def test_thresholds_of_nothing_change_nothing(labels, spacing):
     assert not np.shares_memory(refined, labels)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(label_maps, spacings, st.sampled_from([1.5, 4.0, 9.0]))
 def test_small_tumors_and_kidneys_go_to_the_category_that_touches_them_most(labels, spacing, threshold):
     padded = np.pad(labels, 1)
@@ -56,7 +56,7 @@ def test_small_tumors_and_kidneys_go_to_the_category_that_touches_them_most(labe
     assert np.array_equal(refine(labels, spacing, only(kidney_min_ml=threshold)), kidney)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(label_maps, st.sampled_from([1.0, 3.0]))
 def test_holes_are_filled_and_the_outside_is_not(labels, threshold):
     padded = np.pad(labels, 1)

@@ -34,7 +34,7 @@ def image_of(shape: tuple[int, int, int]) -> np.ndarray:
     return np.random.default_rng(0).normal(0, 2, shape).astype(np.float32)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(shape=st.tuples(edge, edge, edge), margin=st.integers(0, 7), batch_size=st.integers(1, 5))
 def test_a_voxelwise_network_gives_the_same_bits_stitched_as_whole(shape, margin, batch_size):
     image = image_of(shape)
