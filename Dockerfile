@@ -6,16 +6,17 @@ ARG BASE_IMAGE=python:3.11.11-slim-bookworm
 FROM ${BASE_IMAGE} AS build
 ARG RUNTIME=gpu
 WORKDIR /src
-COPY pyproject.toml requirements.lock README.md LICENSE ./
+COPY pyproject.toml requirements.lock ./
+COPY docker/requirements.py docker/requirements.py
+RUN python3 -m venv /opt/venv \
+ && python3 docker/requirements.py "${RUNTIME}" > /tmp/requirements.txt \
+ && /opt/venv/bin/python -m pip install --no-cache-dir --disable-pip-version-check --constraint requirements.lock --requirement /tmp/requirements.txt
+COPY README.md LICENSE ./
 COPY kits_submit kits_submit
 COPY evaluation evaluation
 COPY train train
 COPY export export
-COPY docker/requirements.py docker/requirements.py
-RUN python3 -m venv /opt/venv \
- && python3 docker/requirements.py "${RUNTIME}" > /tmp/requirements.txt \
- && /opt/venv/bin/python -m pip install --no-cache-dir --disable-pip-version-check --constraint requirements.lock --requirement /tmp/requirements.txt \
- && /opt/venv/bin/python -m pip install --no-cache-dir --disable-pip-version-check --no-deps . \
+RUN /opt/venv/bin/python -m pip install --no-cache-dir --disable-pip-version-check --no-deps . \
  && /opt/venv/bin/python -m pip uninstall --yes pip setuptools
 
 FROM ${BASE_IMAGE}

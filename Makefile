@@ -22,7 +22,7 @@ dev: $(VENV)/.dev  ## .venv with everything: torch, exporter, OpenVINO, linters,
 
 $(VENV)/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit("kits-submit needs Python 3.11 or newer, this is " + sys.version.split()[0]) if sys.version_info < (3, 11) else None'
-	$(PYTHON) -m venv $(VENV)
+	$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); echo 'no venv here: on Debian or Ubuntu, apt install python3-venv' >&2; exit 1; }
 
 $(VENV)/.runtime: pyproject.toml requirements.lock | $(VENV)/bin/python
 	$(PIP) --editable .

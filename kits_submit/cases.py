@@ -72,7 +72,8 @@ def case_id(name: str) -> str:
 
 def prediction_name(case: str) -> str:
     """The mask's file name that KiTS19's upload asks for: `prediction_00042.nii.gz`."""
-    return f"prediction_{case.removeprefix('case_')}.nii.gz"
+    number = case.removeprefix("case_")
+    return f"prediction_{number if number.isdigit() else case}.nii.gz"
 
 
 def find_cases(source: Path) -> list[Case]:
@@ -87,8 +88,8 @@ def find_cases(source: Path) -> list[Case]:
     if _named(folder, IMAGE_NAMES):
         return [_case_folder(folder)]
     entries = _listing(folder)
-    cases = [_case_folder(entry) for entry in entries if entry.is_dir() and _is_case_folder(entry)]
-    labels = {case_id(name): path for path, name in _volumes(entries) if _kind(name) == "segmentation"}
+    cases = [_case_folder(entry) for entry in entries if _is_dir(entry) and _is_case_folder(entry)]
+    labels = _labels_beside(entries)
     for path, name in _volumes(entries):
         if _kind(name) not in ("segmentation", "prediction"):
             cases.append(Case(case_id(name), image=path, label=labels.get(case_id(name))))
@@ -115,10 +116,12 @@ def find_masks(source: Path) -> dict[str, Path]:
         return {_own_id(source, name): source}
     folder = _enter(source)
     entries = _listing(folder)
-    found = [(case_id(entry.name), mask) for entry in entries if entry.is_dir() for mask in _named(entry, MASK_NAMES)]
-    found += [(case_id(name), path) for path, name in _volumes(entries) if _is_mask(name)]
+    found = [(case_id(entry.name), mask) for entry in entries if _is_dir(entry) for mask in _named(entry, MASK_NAMES)]
+    flat = [(case_id(name), path) for path, name in _volumes(entries) if _is_mask(name)]
+    labelled = _labels_beside(entries)  # images of the bare name may stand beside these
+    found += [(case, path) for case, path in flat if case not in labelled or _kind(stem(path) or "")]
     if not found:
-        found = [(case_id(folder.name), mask) for mask in _named(folder, MASK_NAMES)]
+        found = [(case_id(folder.absolute().name), mask) for mask in _named(folder, MASK_NAMES)]
     if not found:
         raise InputError(
             "no mask found",
@@ -135,7 +138,8 @@ def _single(path: Path) -> Case:
         raise _not_nifti(path)
     if name in IMAGE_NAMES:
         return _case_folder(path.absolute().parent, image=path)
-    return Case(_own_id(path, name), image=path)
+    labels = _labels_beside(_listing(path.absolute().parent))
+    return Case(_own_id(path, name), image=path, label=labels.get(_own_id(path, name)))
 
 
 def _own_id(path: Path, name: str) -> str:
@@ -147,6 +151,26 @@ def _case_folder(folder: Path, image: Path | None = None) -> Case:
     if image is None and images:
         image = images[0]
     return Case(case_id(folder.absolute().name), image=image, label=masks[0] if masks else None, folder=folder)
+
+
+def _labels_beside(entries: list[Path]) -> dict[str, Path]:
+    """`segmentation_00000.nii.gz` of a flat folder, by case."""
+    return {case_id(name): path for path, name in _volumes(entries) if _kind(name) == "segmentation"}
+
+
+def _is_dir(path: Path) -> bool:
+    """False too where the system will not say."""
+    try:
+        return path.is_dir()
+    except OSError:
+        return False
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:
+        return False
 
 
 def _is_case_folder(folder: Path) -> bool:
@@ -171,14 +195,15 @@ def _named(folder: Path, names: Iterable[str]) -> list[Path]:
     """The files of these names, at most one a name: `.nii.gz` before `.nii`."""
     found = []
     for name in names:
-        present = [path for suffix in SUFFIXES if (path := folder / f"{name}{suffix}").is_file()]
+        present = [path for suffix in SUFFIXES if _is_file(path := folder / f"{name}{suffix}")]
         found += present[:1]
     return found[:1] if names is MASK_NAMES else found
 
 
 def _volumes(entries: list[Path]) -> list[tuple[Path, str]]:
+    """Files with a NIfTI name, links to nowhere and unreadable ones included: each is a case that fails aloud."""
     named = [(path, stem(path)) for path in entries]
-    return [(path, name) for path, name in named if name is not None and name not in IMAGE_NAMES and path.is_file()]
+    return [(path, name) for path, name in named if name is not None and name not in IMAGE_NAMES and not _is_dir(path)]
 
 
 def _listing(folder: Path) -> list[Path]:
@@ -189,7 +214,7 @@ def _enter(source: Path) -> Path:
     if not source.is_dir():
         raise InputError("no such file or folder", fix="check the path, and in a container the mount", path=source)
     entries = _listing(source)
-    if any(stem(entry) for entry in entries) or any(entry.is_dir() and _is_case_folder(entry) for entry in entries):
+    if any(stem(entry) for entry in entries) or any(_is_dir(entry) and _is_case_folder(entry) for entry in entries):
         return source
     inner = [source / name for name in _REPOSITORY_FOLDERS if (source / name).is_dir()]
     return inner[0] if inner else source

@@ -5,17 +5,23 @@ from __future__ import annotations
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from kits_submit import __version__
+from kits_submit.errors import InputError, batch_exit_code
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from rich.table import Table
+
+    from evaluation.report import Report
+    from kits_submit.cases import Case
     from kits_submit.pipeline import CaseResult
 
+WRONG_USAGE = 2
 DEFAULT_MODEL = Path(__file__).parent.parent / "models" / "kits.onnx"
 
 ModelOption = Annotated[Path, typer.Option(envvar="KITS_MODEL", help="ONNX file written by `kits-submit export`.")]
@@ -53,10 +59,13 @@ def phantom_command(
 
 def doctor_command(model: ModelOption = DEFAULT_MODEL, device: DeviceOption = "auto") -> None:
     """Say which device would run and why, the versions in use, and whether the model is whole."""
-    from kits_submit.console import facts_table, stdout
+    from kits_submit.console import facts_table, show
     from kits_submit.doctor import examine
 
-    stdout().print(facts_table(f"kits-submit {__version__}", examine(model, device)))
+    facts, failure = examine(model, device)
+    show(facts_table(f"kits-submit {__version__}", facts))
+    if failure is not None:
+        raise failure
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -100,58 +109,97 @@ def _root(
 
 
 def _dispatch(arguments: list[str]) -> int:
-    """Typer's own usage errors print themselves and give 2; ours pass through to `run_guarded`."""
+    """Typer's usage errors in our form: one last line, no box drawn around it."""
+    from kits_submit.console import say
+
+    usage_error: Any = typer.BadParameter.__base__  # Typer exports this child alone of the Click that it carries
     try:
-        build_app()(args=arguments, prog_name="kits-submit", standalone_mode=True)
-    except SystemExit as done:
-        return done.code if isinstance(done.code, int) else 0
-    return 0
+        result = build_app()(args=arguments or ["--help"], prog_name="kits-submit", standalone_mode=False)
+    except typer.Exit as done:
+        return done.exit_code
+    except usage_error as error:
+        context = getattr(error, "ctx", None)
+        command = "kits-submit" if context is None else context.command_path
+        say(f"error: {' '.join(error.format_message().split())}; see `{command} --help`")
+        return WRONG_USAGE
+    return result if isinstance(result, int) else 0
 
 
 def _run(source: Path, output: Path, model_path: Path, labels: Path | None, device: str, protocol: str) -> int:
-    from kits_submit.cases import find_cases, find_masks
-    from kits_submit.console import Progress, case_table, close, stdout
+    from evaluation.case import Settings
+    from kits_submit.cases import find_cases
+    from kits_submit.console import Progress, case_table, close, say, show
     from kits_submit.engine.model import load_model
     from kits_submit.engine.select import select_engine
     from kits_submit.pipeline import manifest, run_cases
     from kits_submit.submission import MANIFEST, prepare_output, write_json
 
     started = time.perf_counter()
+    Settings(protocol)
     cases = find_cases(source)
-    truths = {case.case_id: case.label for case in cases} if labels is None else dict(find_masks(labels))
+    truths = _truths(cases, labels)
     model = load_model(model_path)
     selection = select_engine(device, model)
     prepare_output(output)
     with Progress(len(cases)) as progress:
         results = run_cases(cases, output, model, selection.engine, progress)
-    stdout().print(case_table(results))
+    report = _score(results, truths, output, protocol)
     failures = [(f"{result.case}: {result.error}", result.exit_code) for result in results if result.error]
-    failures += _score(results, truths, output, protocol)
-    code = close(failures, len(cases))
+    if report is not None:
+        scoring = [(f"{issue.case}: {issue.message}", issue.exit_code) for issue in report.issues if issue.exit_code]
+        for message, _ in scoring:
+            say(f"failed: {message}")
+        failures += scoring
+    code = batch_exit_code(kind for _, kind in failures)
     write_json(output / MANIFEST, manifest(results, model, selection, time.perf_counter() - started, code))
+    show(case_table(results), None if report is None else _rendered(report))
+    close(failures, len(cases))
     return code
 
 
-def _score(
-    results: Sequence[CaseResult], truths: Mapping[str, Path | None], output: Path, protocol: str
-) -> list[tuple[str, int]]:
-    """Score the masks just written that have a label map, print the table; (message, exit code) of each failure."""
+def _truths(cases: Sequence[Case], labels: Path | None) -> dict[str, Path]:
+    """Label maps by case: those beside the images, or those of a folder, of which at least one must match.
+
+    Raises:
+        InputError: no mask in `labels`, or none of a case at hand.
+    """
+    from kits_submit.cases import find_masks
+
+    if labels is None:
+        return {case.case_id: case.label for case in cases if case.label is not None}
+    masks = find_masks(labels)
+    wanted = {case.case_id for case in cases}
+    if labels.is_file() and len(cases) == 1:
+        return {cases[0].case_id: labels}
+    if not wanted & masks.keys():
+        raise InputError(
+            f"no label map of any case: it has {', '.join(sorted(masks)[:3])}, the input has "
+            f"{', '.join(sorted(wanted)[:3])}",
+            fix="name both by case number",
+            path=labels,
+        )
+    return {case: mask for case, mask in masks.items() if case in wanted}
+
+
+def _score(results: Sequence[CaseResult], truths: Mapping[str, Path], output: Path, protocol: str) -> Report | None:
+    """Score the masks just written that have a label map, write `scores.csv` and `scores.json`; None without any."""
     from evaluation.score import score_pairs
-    from evaluation.table import render, write_csv, write_json
-    from kits_submit.console import say, stdout
+    from evaluation.table import write_csv, write_json
 
     pairs = [
         (result.case, output / result.prediction, truths[result.case])
         for result in results
-        if result.prediction is not None and truths.get(result.case) is not None
+        if result.prediction is not None and result.case in truths
     ]
     if not pairs:
-        return []
+        return None
     report = score_pairs(pairs, protocol)
-    stdout().print(render(report))
     write_csv(report, output / "scores.csv")
     write_json(report, output / "scores.json")
-    failed = [(f"{issue.case}: {issue.message}", issue.exit_code) for issue in report.issues if issue.exit_code]
-    for message, _ in failed:
-        say(f"failed: {message}")
-    return failed
+    return report
+
+
+def _rendered(report: Report) -> Table:
+    from evaluation.table import render
+
+    return render(report)

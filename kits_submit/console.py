@@ -7,25 +7,37 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from contextvars import ContextVar
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Self
 
-from kits_submit.errors import KitsError, batch_exit_code
+from kits_submit.errors import KitsError
 from kits_submit.pipeline import CaseResult, Watcher
 
 if TYPE_CHECKING:
-    from rich.console import Console
     from rich.table import Table
 
 _PLAIN_WIDTH = 110  # of a table in a file or a pipe
+_debugging = ContextVar("debugging", default=False)
 
 
-def stdout() -> Console:
-    """A console that keeps tables whole where there is no terminal to measure."""
+def show(*tables: Table | None) -> None:
+    """Print tables on stdout, whole where there is no terminal to measure; a reader that has gone is no failure."""
     from rich.console import Console
 
+    class Stdout(Console):
+        def on_broken_pipe(self) -> None:
+            raise BrokenPipeError
+
     plain = None if sys.stdout.isatty() or "COLUMNS" in os.environ else _PLAIN_WIDTH
-    return Console(width=plain, highlight=False)
+    console = Stdout(width=plain, highlight=False)
+    try:
+        for table in tables:
+            if table is not None:
+                console.print(table)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter's exit flushes into it
 
 
 def say(text: str) -> None:
@@ -36,13 +48,11 @@ def say(text: str) -> None:
 
 def run_guarded(body: Callable[[], int], *, debug: bool) -> int:
     """Run a command; a failure becomes one last line on stderr and its exit code, a traceback only with `debug`."""
+    _debugging.set(debug)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _stop)
     try:
         return body()
-    except BrokenPipeError:
-        sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123 - keeps the exit from flushing into the closed pipe
-        return 0
     except (Exception, _Stopped) as error:
         if debug:
             traceback.print_exc()
@@ -59,8 +69,8 @@ def _told(error: BaseException) -> tuple[str, int]:
     return f"unexpected {type(error).__name__}; run again with --debug and report it", KitsError.exit_code
 
 
-def close(failures: Sequence[tuple[str, int]], cases: int) -> int:
-    """End a batch: the one line that a judge shows where something failed, and the exit code.
+def close(failures: Sequence[tuple[str, int]], cases: int) -> None:
+    """End a batch in which something failed by the one line that a judge shows.
 
     Args:
         failures: (message, exit code) of each, already told when they happened.
@@ -69,7 +79,6 @@ def close(failures: Sequence[tuple[str, int]], cases: int) -> int:
     if failures:
         more = f" (and {len(failures) - 1} more of {cases} cases: see run.json)" if len(failures) > 1 else ""
         say(f"error: {failures[0][0]}{more}")
-    return batch_exit_code(code for _, code in failures)
 
 
 class Progress(Watcher):
@@ -113,6 +122,8 @@ class Progress(Watcher):
         if result.error:
             self._bars.stop()
             say(f"failed: {result.case}: {result.error}")
+            if _debugging.get():
+                say(result.trace)
             self._bars.start()
 
 

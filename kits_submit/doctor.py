@@ -11,33 +11,35 @@ import numpy as np
 from kits_submit.engine.model import Model, load_model
 from kits_submit.engine.onnxruntime import OnnxRuntimeEngine, import_onnxruntime
 from kits_submit.engine.protocol import Engine
-from kits_submit.engine.select import select_engine
-from kits_submit.errors import ModelError
+from kits_submit.engine.select import gpu_present, select_engine
+from kits_submit.errors import KitsError, ModelError
 
 _PACKAGES = ("numpy", "scipy", "nibabel", "isal", "onnxruntime-gpu", "onnxruntime", "openvino")
 _PROBE = (1, 1, 16, 32, 32)
 
 
-def examine(model_path: Path, device: str) -> list[tuple[str, str]]:
-    """Facts for people, (name, value) each.
-
-    Raises:
-        ModelError: the model cannot be read, or the chosen engine disagrees with ONNX Runtime's CPU on it.
-        DeviceError: the device asked for does not start.
-    """
-    model = load_model(model_path)
-    selection = select_engine(device, model)
-    facts = [("engine", selection.engine.name), ("device", selection.engine.device)]
-    facts += [("stepped down", step) for step in selection.steps]
-    facts += [
-        ("parity with CPU", f"logits differ by at most {_parity(selection.engine, model):.1e}"),
-        ("model", f"{model_path} ({len(model.content) / 1e6:.2f} MB)"),
-        ("sha256", model.sha256),
-        ("recipe", _recipe(model)),
-        ("providers", ", ".join(import_onnxruntime().get_available_providers())),
+def examine(model_path: Path, device: str) -> tuple[list[tuple[str, str]], KitsError | None]:
+    """Facts for people, (name, value) each, and what makes this machine unfit, None where nothing does."""
+    facts = [
         ("python", f"{platform.python_version()} on {platform.system()} {platform.machine()}"),
+        *(("package", f"{name} {installed}") for name in _PACKAGES if (installed := _version(name))),
+        ("providers", ", ".join(import_onnxruntime().get_available_providers())),
+        ("NVIDIA GPU", "visible" if gpu_present() else "none visible"),
     ]
-    return facts + [("package", f"{name} {installed}") for name in _PACKAGES if (installed := _version(name))]
+    try:
+        model = load_model(model_path)
+        facts += [
+            ("model", f"{model_path} ({len(model.content) / 1e6:.2f} MB)"),
+            ("sha256", model.sha256),
+            ("recipe", _recipe(model)),
+        ]
+        selection = select_engine(device, model)
+        facts += [("stepped down", step) for step in selection.steps]
+        facts += [("engine", selection.engine.name), ("device", selection.engine.device)]
+        facts.append(("parity with CPU", f"logits differ by at most {_parity(selection.engine, model):.1e}"))
+    except KitsError as failure:
+        return facts, failure
+    return facts, None
 
 
 def _recipe(model: Model) -> str:

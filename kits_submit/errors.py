@@ -92,6 +92,12 @@ def batch_exit_code(codes: Iterable[int]) -> int:
     return kinds.pop() if len(kinds) == 1 else MixedError.exit_code
 
 
+def first_line(error: Exception) -> str:
+    """The gist of a library's error: its first line without the prefixes that end in " : ", or its kind."""
+    text = str(error).strip()
+    return text.splitlines()[0].rsplit(" : ", 1)[-1][:160] if text else type(error).__name__
+
+
 def _rebuild(kind: type[KitsError], what: str, fix: str, path: Path | None) -> KitsError:
     return kind(what, fix=fix, path=path)
 

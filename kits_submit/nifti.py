@@ -27,6 +27,7 @@ CHUNK_BYTES = 32 << 20
 GZIP_LEVEL = 1
 _DEFLATE_MAX_RATIO = 1032  # one deflate block cannot expand further (RFC 1951: 258 bytes from 2 bits)
 _HEADER_BYTES = 540  # NIfTI-2's; NIfTI-1's 348 is its beginning
+_MOST_OFFSET = 1 << 30
 _DAMAGED = "it is damaged or was not downloaded whole: get it again"
 
 
@@ -84,10 +85,9 @@ def open_nifti(path: Path) -> Iterator[Nifti]:
             block = stream.read(_HEADER_BYTES)
         header = _parse(block, path)
         shape = _shape(header, path)
-        offset = int(header["vox_offset"])
         _refuse_impossible_size(path, shape, header)
         with _told_as_volume_error(path):
-            stream.seek(max(offset, 352))
+            stream.seek(_offset(header, path))
         yield Nifti(path, header, shape, _affine(header, path), _scaling(header, path), stream)
 
 
@@ -195,6 +195,14 @@ def _shape(header: Nifti1Header, path: Path) -> tuple[int, ...]:
     if len(shape) < 3 or any(n < 1 for n in shape) or any(n != 1 for n in shape[3:]):
         raise VolumeError(f"the volume has shape {shape}", fix="give one 3-D volume a file", path=path)
     return shape
+
+
+def _offset(header: Nifti1Header, path: Path) -> int:
+    """Where the voxels begin; 0 is read as the least, as nibabel does."""
+    offset, least = float(header["vox_offset"]), int(type(header).single_vox_offset)
+    if not (offset == 0 or least <= offset <= _MOST_OFFSET):
+        raise VolumeError(f"vox_offset is {offset}, allowed: {least} to {_MOST_OFFSET}", fix=_DAMAGED, path=path)
+    return max(int(offset), least)
 
 
 def _refuse_impossible_size(path: Path, shape: tuple[int, ...], header: Nifti1Header) -> None:

@@ -59,11 +59,15 @@ def _open(labels: Labels, spacing_mm: Spacing, radius_mm: float) -> None:
 
 
 def _reassign_small(labels: Labels, which: int, threshold_ml: float, spacing_mm: Spacing) -> None:
-    """Give each component of class `which` below (background: up to) the threshold to the class touching it most."""
+    """Give each component of class `which` below (background: up to) the threshold to the class touching it most.
+
+    `labels` has a rim of background, which stays.
+    """
     components, sizes = _components(labels == which, connectivity=6 if which == BACKGROUND else 26)
     volumes = sizes * volume_ml(1, spacing_mm)
     small = volumes <= threshold_ml if which == BACKGROUND else volumes < threshold_ml
     small[0] = False  # number 0 is everything outside the components
+    small[components[0, 0, 0]] = False  # the rim: background that is not enclosed
     if not small.any():
         return
     touching = _touching_mm2(components, labels, len(sizes), spacing_mm)

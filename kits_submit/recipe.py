@@ -79,6 +79,8 @@ class Recipe:
             raise _invalid("clip_hu", self.clip_hu, "(low, high) with low < high")
         if not (math.isfinite(self.mean_hu) and math.isfinite(self.std_hu) and self.std_hu > 0):
             raise _invalid("mean_hu, std_hu", (self.mean_hu, self.std_hu), "finite numbers with std_hu > 0")
+        if not all(isinstance(n, int) for n in (self.multiple, *self.patch, *self.margin)):
+            raise _invalid("patch, margin, multiple", (self.patch, self.margin, self.multiple), "whole numbers")
         if self.multiple < 1 or len(self.patch) != 3 or any(p < 1 or p % self.multiple for p in self.patch):
             raise _invalid("patch", self.patch, f"three positive multiples of {self.multiple}")
         if len(self.margin) != 3 or any(m < 0 or 2 * m >= p for m, p in zip(self.margin, self.patch, strict=True)):

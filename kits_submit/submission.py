@@ -16,6 +16,7 @@ from kits_submit.types import Labels
 from kits_submit.volume import Grid, write_labels
 
 MANIFEST = "run.json"
+SUMMARIES = (MANIFEST, "scores.csv", "scores.json")
 
 
 def write_prediction(folder: Path, case_id: str, labels: Labels, grid: Grid) -> Path:
@@ -32,6 +33,8 @@ def write_prediction(folder: Path, case_id: str, labels: Labels, grid: Grid) -> 
 def prepare_output(folder: Path) -> None:
     """Make the folder and prove that a file can be written there, before an hour is spent computing.
 
+    An earlier run's scores and manifest go, so that they cannot be read as this one's; its masks stay.
+
     Raises:
         OutputError: it cannot.
     """
@@ -39,6 +42,8 @@ def prepare_output(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
             pass
+        for stale in SUMMARIES:
+            (folder / stale).unlink(missing_ok=True)
     except OSError as error:
         raise OutputError(
             f"cannot be written ({error.strerror or error})", fix="give a folder that this user may write", path=folder

@@ -60,6 +60,8 @@ def reassign_small(
     out = labels.copy()
     for component in components(labels == which, 6 if which == 0 else 26):
         volume = len(component) * np.prod(spacing_mm) / 1000
+        if which == 0 and (0, 0, 0) in component:  # the outside, of a padded array
+            continue
         if volume > threshold_ml or (volume == threshold_ml and not inclusive):
             continue
         area = [0.0, 0.0, 0.0]

@@ -109,5 +109,17 @@ def test_masks_of_every_layout(tmp_path):
 
 
 def test_a_prediction_is_found_again_under_its_case():
-    for case in ("case_00042", "case_123456", "liver_7"):
+    for case in ("case_00042", "case_123456", "liver_7", "case_A01"):
         assert case_id(prediction_name(case).removesuffix(".nii.gz")) == case
+
+
+def test_a_flat_label_is_found_for_a_single_image_and_before_an_image_of_the_bare_name(tmp_path):
+    touch(tmp_path, "case_00005.nii.gz", "segmentation_00005.nii.gz")
+    assert find_cases(tmp_path / "case_00005.nii.gz")[0].label == tmp_path / "segmentation_00005.nii.gz"
+    assert find_masks(tmp_path) == {"case_00005": tmp_path / "segmentation_00005.nii.gz"}
+
+
+def test_a_link_to_nowhere_is_a_case_that_will_fail_alone(tmp_path):
+    touch(tmp_path, "case_00001.nii.gz")
+    (tmp_path / "case_00002.nii.gz").symlink_to("missing")
+    assert [case.case_id for case in find_cases(tmp_path)] == ["case_00001", "case_00002"]

@@ -101,9 +101,30 @@ class TestLadder:
 
 
 def test_the_doctor_states_device_versions_and_model(threshold_model):
-    facts = dict(examine(threshold_model(), "cpu"))
+    told, failure = examine(threshold_model(), "cpu")
+    facts = dict(told)
+    assert failure is None
     assert facts["device"] == "CPUExecutionProvider"
     assert facts["parity with CPU"].endswith("0.0e+00")
     assert len(facts["sha256"]) == 64
     assert facts["recipe"] == "3 x 0.8 x 0.8 mm, -200 to 500 HU, patch (16, 16, 16), margin (2, 2, 2)"
     assert facts["python"].startswith(".".join(map(str, sys.version_info[:3])))
+
+
+def test_the_doctor_tells_what_it_can_of_an_unfit_machine(threshold_model, monkeypatch, tmp_path):
+    monkeypatch.setattr("kits_submit.engine.select.gpu_present", lambda: False)
+    facts, failure = examine(threshold_model(), "cuda")
+    assert len(dict(facts)["sha256"]) == 64
+    assert isinstance(failure, DeviceError)
+    facts, failure = examine(tmp_path / "none.onnx", "cpu")
+    assert "CPUExecutionProvider" in dict(facts)["providers"]
+    assert isinstance(failure, ModelError)
+
+
+def test_a_broken_openvino_is_a_step_down(threshold_model, monkeypatch):
+    monkeypatch.setattr(select, "gpu_present", lambda: False)
+    monkeypatch.setattr(select, "openvino_installed", lambda: True)
+    monkeypatch.setitem(sys.modules, "openvino", None)  # what Python does where an import has failed
+    chosen = select.select_engine("auto", load_model(threshold_model()))
+    assert chosen.engine.device == "CPUExecutionProvider"
+    assert chosen.steps[1].startswith("openvino: OpenVINO ")

@@ -64,6 +64,7 @@ def test_a_negative_threshold_is_refused():
         (lambda raw: raw | {"refinement": {"colour": 1}}, "wrong type .*colour"),
         (lambda raw: raw | {"spacing_mm": ["a", 1, 1]}, "wrong type"),
         (lambda raw: raw | {"patch": 48}, "wrong type"),
+        (lambda raw: raw | {"patch": [16.0, 16.0, 16.0]}, "whole numbers"),
         (list, "a JSON list, not an object"),
     ],
 )

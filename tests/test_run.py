@@ -193,12 +193,64 @@ class TestBadInput:
         def broken(*_: object) -> None:
             raise ZeroDivisionError("secret")
 
-        monkeypatch.setattr("kits_submit.cases.find_cases", broken)
         arguments = ("run", cases, tmp_path / "out", "--model", threshold_model())
+        monkeypatch.setattr("kits_submit.pipeline.refine", broken)
         assert run(*arguments) == 1
-        assert capsys.readouterr().err == "error: unexpected ZeroDivisionError; run again with --debug and report it\n"
+        told = capsys.readouterr().err
+        assert "unexpected ZeroDivisionError; run again with --debug and report it (and 1 more" in told.splitlines()[-1]
+        assert "Traceback" not in told
+        manifest = json.loads((tmp_path / "out" / "run.json").read_text())
+        assert "network" in manifest["cases"][0]["seconds"]
+        assert "secret" not in json.dumps(manifest)
         assert run(*arguments, "--debug") == 1
         assert "Traceback" in capsys.readouterr().err
+        monkeypatch.setattr("kits_submit.cases.find_cases", broken)
+        assert run(*arguments) == 1
+        assert capsys.readouterr().err == "error: unexpected ZeroDivisionError; run again with --debug and report it\n"
+
+    @pytest.mark.parametrize("arguments", [("rum",), ("run", "/nope"), ("run", "a", "b", "--device")])
+    def test_a_wrong_command_line(self, capsys, arguments):
+        assert run(*arguments) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line.startswith("error: ")
+        assert "--help`" in line
+
+    def test_micrometres_fail_alone(self, cases, tmp_path, threshold_model, capsys):
+        save(cases / "case_00000.nii.gz", np.zeros((20, 40, 30), np.int16), np.diag([800.0, 800.0, 3000.0, 1.0]))
+        assert run("run", cases, tmp_path / "out", "--model", threshold_model()) == 4
+        assert "it spans 90000 mm" in self.told(capsys)
+        assert (tmp_path / "out" / "prediction_00001.nii.gz").is_file()
+
+    def test_an_unknown_protocol_is_told_before_anything_runs(self, cases, tmp_path, threshold_model, capsys):
+        assert run("run", cases, tmp_path / "out", "--model", threshold_model(), "--protocol", "kits20") == 3
+        assert "kits20" in self.told(capsys)
+        assert not (tmp_path / "out").exists()
+
+    def test_labels_of_no_case(self, cases, tmp_path, threshold_model, capsys):
+        save(tmp_path / "labels" / "case_00077.nii.gz", scan()[1])
+        assert run("run", cases, tmp_path / "out", "--labels", tmp_path / "labels", "--model", threshold_model()) == 3
+        assert "no label map of any case: it has case_00077, the input has case_00001" in self.told(capsys)
+
+
+def test_a_reader_that_has_gone_loses_no_file(cases, tmp_path, threshold_model):
+    command = [sys.executable, "-m", "kits_submit", "run", str(cases), str(tmp_path / "out")]
+    with subprocess.Popen(
+        [*command, "--model", str(threshold_model())], stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT
+    ) as process:
+        assert process.stdout is not None
+        process.stdout.close()
+        assert process.stderr is not None
+        assert process.stderr.read() == b""
+    assert process.returncode == 0
+    assert {"run.json", "scores.csv"} <= {path.name for path in (tmp_path / "out").iterdir()}
+
+
+def test_an_earlier_runs_scores_are_not_left_as_this_ones(cases, tmp_path, threshold_model):
+    out = tmp_path / "out"
+    assert run("run", cases, out, "--model", threshold_model()) == 0
+    (cases / "case_00001" / "segmentation.nii.gz").unlink()
+    assert run("run", cases, out, "--model", threshold_model()) == 0
+    assert not (out / "scores.csv").exists()
 
 
 def test_an_earlier_mask_survives_a_failing_run(cases, tmp_path, threshold_model):
@@ -276,11 +328,11 @@ def test_no_module_of_the_runtime_or_the_scorer_imports_torch(package):
 
 
 def test_entrypoint_takes_the_containers_folders_by_default(tmp_path):
+    if Path("/input").exists():
+        pytest.skip("this machine has an /input of its own")
     done = subprocess.run(
         [sys.executable, str(ROOT / "entrypoint.py")],
         capture_output=True, text=True, check=False, env=os.environ | {"HOME": str(tmp_path)},
     )  # fmt: skip
-    if Path("/input").exists():
-        pytest.skip("this machine has an /input of its own")
     assert done.returncode == 3
     assert done.stderr.startswith("error: /input: no such file or folder")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import gzip
 import itertools
 from pathlib import Path
@@ -7,7 +8,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kits_submit.errors import GeometryError, LabelError, OutputError, VolumeError
@@ -241,12 +242,29 @@ class TestReplacing:
             pass
 
 
-@given(st.binary(max_size=800))
-def test_arbitrary_bytes_end_in_a_volume_error(tmp_path_factory, content):
+@settings(max_examples=400)
+@given(
+    place=st.integers(0, 470), patch=st.binary(min_size=1, max_size=8), cut=st.one_of(st.none(), st.integers(0, 471))
+)
+def test_a_damaged_header_is_read_or_told(tmp_path_factory, place, patch, cut):
+    """A whole NIfTI-1 of 60 voxels with some bytes of it overwritten, or cut short."""
+    image = nib.Nifti1Image(np.arange(60, dtype=np.int16).reshape(3, 4, 5), kits_affine())
+    content = bytearray(image.to_bytes())
+    content[place : place + len(patch)] = patch
     path: Path = tmp_path_factory.mktemp("fuzz") / "a.nii"
-    path.write_bytes(content)
-    with pytest.raises(VolumeError):
-        read_volume(path)
+    path.write_bytes(content[:cut])
+    with contextlib.suppress(VolumeError):
+        volume = read_volume(path)
+        assert volume.voxels.shape == volume.grid.shape
+
+
+@pytest.mark.parametrize("offset", [np.nan, np.inf, 1e20, -5.0, 17.0])
+def test_an_impossible_offset_is_told(tmp_path, offset):
+    content = bytearray(nib.Nifti1Image(np.zeros((3, 4, 5), np.int16), kits_affine()).to_bytes())
+    content[108:112] = np.float32(offset).tobytes()
+    (tmp_path / "a.nii").write_bytes(content)
+    with pytest.raises(VolumeError, match="vox_offset is"):
+        read_volume(tmp_path / "a.nii")
 
 
 @pytest.mark.parametrize("case", ["case_00004", "case_00015", "case_00157", "case_00160", "case_00151"])

@@ -5,6 +5,7 @@ On a terminal a bar a stage; elsewhere (a log file) one line a stage and one lin
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import shutil
 import time
@@ -57,6 +58,8 @@ def train_command(
 
     from train.config import preset as named_preset
 
+    if importlib.util.find_spec("torch") is None:
+        raise InputError("training needs torch, which is not installed", fix="run `make dev`, or pip install torch")
     config = replace(named_preset(preset), seed=seed)
     if steps is not None:
         config = replace(config, max_steps=steps)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kits_submit.engine.onnxruntime import import_onnxruntime, session_options
-from kits_submit.errors import ModelError
+from kits_submit.errors import ModelError, first_line
 from kits_submit.recipe import METADATA_KEY, Recipe
 
 _EXPORT = "give an .onnx file written by `kits-submit export`"
@@ -48,10 +48,5 @@ def _metadata(content: bytes, path: Path) -> dict[str, str]:
     try:
         session = onnxruntime.InferenceSession(content, session_options(), providers=["CPUExecutionProvider"])
     except Exception as error:  # ONNX Runtime raises a family of C++ exceptions without a common public base
-        raise ModelError(f"not a usable ONNX file ({_short(error)})", fix=_EXPORT, path=path) from None
+        raise ModelError(f"not a usable ONNX file ({first_line(error)})", fix=_EXPORT, path=path) from None
     return dict(session.get_modelmeta().custom_metadata_map)
-
-
-def _short(error: Exception) -> str:
-    """The first words of a library's error, without the path or the source line that it prefixes."""
-    return str(error).strip().splitlines()[0].rsplit(" : ", 1)[-1][:120] if str(error).strip() else type(error).__name__

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from kits_submit.errors import DeviceError
+from kits_submit.errors import DeviceError, first_line
 from kits_submit.types import Batch, Logits
 
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider", "tensorrt": "TensorrtExecutionProvider"}
@@ -54,12 +54,10 @@ class OnnxRuntimeEngine:
         try:
             self._session = onnxruntime.InferenceSession(content, options, providers=[provider])
         except Exception as error:  # C++ exceptions without a common public base
-            raise DeviceError(
-                f"{provider} did not start ({type(error).__name__})", fix="see kits-submit doctor"
-            ) from error
+            raise DeviceError(f"{provider} did not start ({first_line(error)})", fix="try --device auto") from error
         active = self._session.get_providers()[0]
         if active != provider:
-            raise DeviceError(f"asked for {provider}, ONNX Runtime gave {active}", fix="see kits-submit doctor")
+            raise DeviceError(f"asked for {provider}, ONNX Runtime gave {active}", fix="try --device auto")
         self.name = f"onnxruntime {onnxruntime.__version__}"
         self.device = active
         self.batch_voxels = _CPU_BATCH_VOXELS if device == "cpu" else _GPU_BATCH_VOXELS
@@ -70,5 +68,5 @@ class OnnxRuntimeEngine:
         try:
             logits: Logits = self._session.run([self._output], {self._input: batch})[0]
         except Exception as error:  # C++ exceptions without a common public base
-            raise DeviceError(f"{self.device} failed ({type(error).__name__})", fix="try --device cpu") from error
+            raise DeviceError(f"{self.device} failed ({first_line(error)})", fix="try --device cpu") from error
         return logits

@@ -6,7 +6,7 @@ import importlib.util
 
 import numpy as np
 
-from kits_submit.errors import DeviceError
+from kits_submit.errors import DeviceError, first_line
 from kits_submit.types import Batch, Logits
 
 _BATCH_VOXELS = 1 << 20
@@ -30,14 +30,16 @@ class OpenVinoEngine:
     def __init__(self, content: bytes) -> None:
         if not openvino_installed():
             raise DeviceError("OpenVINO is not installed", fix="pip install kits-submit[openvino], or use --device cpu")
-        import openvino
-
+        try:
+            import openvino
+        except (ImportError, OSError) as error:
+            raise DeviceError(f"OpenVINO does not load ({first_line(error)})", fix="install it again") from error
         core = openvino.Core()
         hints = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
         try:
             self._compiled = core.compile_model(core.read_model(content), "CPU", hints)
         except RuntimeError as error:
-            raise DeviceError(f"OpenVINO did not start ({type(error).__name__})", fix="use --device cpu") from error
+            raise DeviceError(f"OpenVINO did not start ({first_line(error)})", fix="use --device cpu") from error
         self._request = self._compiled.create_infer_request()
         self.name = f"openvino {openvino.__version__.split('-')[0]}"
         self.device = str(self._compiled.get_property("EXECUTION_DEVICES")[0])
@@ -47,5 +49,5 @@ class OpenVinoEngine:
         try:
             result = self._request.infer([batch])
         except RuntimeError as error:
-            raise DeviceError(f"OpenVINO failed ({type(error).__name__})", fix="use --device cpu") from error
+            raise DeviceError(f"OpenVINO failed ({first_line(error)})", fix="use --device cpu") from error
         return np.array(result[0], np.float32)
