@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -138,8 +138,8 @@ def _single(path: Path) -> Case:
         raise _not_nifti(path)
     if name in IMAGE_NAMES:
         return _case_folder(path.absolute().parent, image=path)
-    labels = _labels_beside(_listing(path.absolute().parent))
-    return Case(_own_id(path, name), image=path, label=labels.get(_own_id(path, name)))
+    case = _own_id(path, name)
+    return Case(case, image=path, label=_labels_beside(_listing(path.absolute().parent)).get(case))
 
 
 def _own_id(path: Path, name: str) -> str:
@@ -207,7 +207,10 @@ def _volumes(entries: list[Path]) -> list[tuple[Path, str]]:
 
 
 def _listing(folder: Path) -> list[Path]:
-    return _refused_as_input_error(lambda: sorted(Path(entry.path) for entry in os.scandir(folder)), folder)
+    try:
+        return sorted(Path(entry.path) for entry in os.scandir(folder))
+    except OSError as error:
+        raise InputError(f"cannot be listed ({error.strerror})", fix="make it readable", path=folder) from None
 
 
 def _enter(source: Path) -> Path:
@@ -228,13 +231,6 @@ def _refuse_duplicates(found: Iterable[tuple[str, Path]], source: Path) -> None:
                 f"{case} is there twice: {seen[case].name} and {path.name}", fix="keep one of the two", path=source
             )
         seen[case] = path
-
-
-def _refused_as_input_error(list_folder: Callable[[], list[Path]], folder: Path) -> list[Path]:
-    try:
-        return list_folder()
-    except OSError as error:
-        raise InputError(f"cannot be listed ({error.strerror})", fix="make it readable", path=folder) from None
 
 
 def _not_nifti(path: Path) -> InputError:
