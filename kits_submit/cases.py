@@ -109,11 +109,22 @@ def find_masks(source: Path) -> dict[str, Path]:
     Raises:
         InputError: nothing there, no mask in it, or one case twice.
     """
+    found = list_masks(source)
+    _refuse_duplicates(found, source)
+    return dict(found)
+
+
+def list_masks(source: Path) -> list[tuple[str, Path]]:
+    """As `find_masks`, with every file of a case that is there twice.
+
+    Raises:
+        InputError: nothing there, or no mask in it.
+    """
     if source.is_file():
         name = stem(source)
         if name is None:
             raise _not_nifti(source)
-        return {_own_id(source, name): source}
+        return [(_own_id(source, name), source)]
     folder = _enter(source)
     entries = _listing(folder)
     found = [(case_id(entry.name), mask) for entry in entries if _is_dir(entry) for mask in _named(entry, MASK_NAMES)]
@@ -128,8 +139,7 @@ def find_masks(source: Path) -> dict[str, Path]:
             fix="expected prediction_00000.nii.gz, case_00000.nii.gz or case_00000/segmentation.nii.gz in it",
             path=source,
         )
-    _refuse_duplicates(found, source)
-    return dict(sorted(found))
+    return sorted(found)
 
 
 def _single(path: Path) -> Case:
