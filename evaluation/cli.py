@@ -63,7 +63,7 @@ class Missing(StrEnum):
 _LABELS_HELP = "True label maps: a folder in any KiTS layout, or one file."
 _PREDICTIONS_HELP = "Predicted label maps: a folder in any KiTS layout, predictions.zip, or one file."
 
-Labels = Annotated[Path, typer.Argument(help=_LABELS_HELP, show_default=False)]
+Labels = Annotated[Path, typer.Argument(metavar="LABELS", help=_LABELS_HELP, show_default=False)]
 ProtocolOption = Annotated[ProtocolName, typer.Option(help="What to measure.")]
 MissingOption = Annotated[
     Missing, typer.Option(help="A case without prediction: an error, all background (KiTS19's rule), or left out.")
@@ -76,7 +76,7 @@ DebugOption = Annotated[bool, typer.Option("--debug", help="Show where a failure
 
 @app.command()
 def score(
-    predictions: Annotated[Path, typer.Argument(help=_PREDICTIONS_HELP, show_default=False)],
+    predictions: Annotated[Path, typer.Argument(metavar="PREDICTIONS", help=_PREDICTIONS_HELP, show_default=False)],
     labels: Labels,
     *,
     protocol: ProtocolOption = ProtocolName.all,
@@ -107,7 +107,7 @@ def score(
 
 @app.command()
 def compare(
-    a: Annotated[Path, typer.Argument(help=f"One run. {_PREDICTIONS_HELP}", show_default=False)],
+    a: Annotated[Path, typer.Argument(metavar="A", help=f"One run. {_PREDICTIONS_HELP}", show_default=False)],
     b: Annotated[Path, typer.Argument(metavar="B", help="The other run.", show_default=False)],
     labels: Labels,
     *,
