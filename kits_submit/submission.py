@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from kits_submit.cases import prediction_name
+from kits_submit.cases import prediction_path
 from kits_submit.errors import OutputError
 from kits_submit.nifti import replacing
 from kits_submit.types import Labels
@@ -20,12 +20,12 @@ SUMMARIES = (MANIFEST, "scores.csv", "scores.json")
 
 
 def write_prediction(folder: Path, case_id: str, labels: Labels, grid: Grid) -> Path:
-    """Write ZYX labels as `prediction_XXXXX.nii.gz` on the source grid.
+    """Write ZYX labels on the source grid, at `kits_submit.cases.prediction_path` below `folder`.
 
     Raises:
         OutputError: the folder cannot be written.
     """
-    path = folder / prediction_name(case_id)
+    path = folder / prediction_path(case_id, grid.path)
     write_labels(path, labels, grid)
     return path
 

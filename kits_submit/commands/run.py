@@ -53,7 +53,7 @@ def _run(source: Path, output: Path, model_path: Path, labels: Path | None, devi
     prepare_output(output)
     with Progress(len(cases)) as progress:
         results = run_cases(cases, output, model, selection.engine, progress)
-    report = _score(results, truths, output, protocol)
+    report = _score(_masks(cases, results, output), truths, output, protocol)
     failures = [(f"{result.case}: {result.error}", result.exit_code) for result in results if result.error]
     if report is not None:
         scoring = [(f"{issue.case}: {issue.message}", issue.exit_code) for issue in report.issues if issue.exit_code]
@@ -91,16 +91,24 @@ def _truths(cases: Sequence[Case], labels: Path | None) -> dict[str, Path]:
     return {case: mask for case, mask in masks.items() if case in wanted}
 
 
-def _score(results: Sequence[CaseResult], truths: Mapping[str, Path], output: Path, protocol: str) -> Report | None:
-    """Score the masks just written that have a label map, write `scores.csv` and `scores.json`; None without any."""
+def _masks(cases: Sequence[Case], results: Sequence[CaseResult], output: Path) -> dict[str, Path]:
+    """The masks that stand after this run, by case."""
+    from kits_submit.cases import prediction_path
+
+    images = {case.case_id: case.image for case in cases}
+    return {
+        result.case: output / prediction_path(result.case, image)
+        for result in results
+        if result.prediction is not None and (image := images[result.case]) is not None
+    }
+
+
+def _score(masks: Mapping[str, Path], truths: Mapping[str, Path], output: Path, protocol: str) -> Report | None:
+    """Score the masks that have a label map, write `scores.csv` and `scores.json`; None without any."""
     from evaluation.score import score_pairs
     from evaluation.table import write_csv, write_json
 
-    pairs = [
-        (result.case, output / result.prediction, truths[result.case])
-        for result in results
-        if result.prediction is not None and result.case in truths
-    ]
+    pairs = [(case, mask, truths[case]) for case, mask in masks.items() if case in truths]
     if not pairs:
         return None
     report = score_pairs(pairs, protocol)
