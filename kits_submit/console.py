@@ -121,7 +121,8 @@ class Progress(Watcher):
         self._bars.advance(self._cases)
         if result.error:
             self._bars.stop()
-            say(f"failed: {result.case}: {result.error}")
+            instead = "; an all-background mask stands in its place" if result.prediction else ""
+            say(f"failed: {result.case}: {result.error}{instead}")
             if _debugging.get():
                 say(result.trace)
             self._bars.start()
@@ -146,7 +147,7 @@ def case_table(results: Sequence[CaseResult]) -> Table:
         table.add_column(heading, justify="left" if heading == "case" else "right")
     for result in results:
         if result.error:
-            table.add_row(result.case, "[red]failed[/red]")
+            table.add_row(result.case, f"[red]{result.status}[/red]")
             continue
         table.add_row(
             result.case,

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
+from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -18,53 +19,147 @@ if TYPE_CHECKING:
 
     from evaluation.report import Report
     from kits_submit.cases import Case
+    from kits_submit.engine.model import Model
+    from kits_submit.engine.select import Selection
+    from kits_submit.ledger import Ledger
     from kits_submit.pipeline import CaseResult
+
+
+class OnFailure(StrEnum):
+    """What stands in the output folder for a case that failed."""
+
+    error = "error"
+    background = "background"
 
 
 def run_command(
     source: Annotated[Path, typer.Argument(metavar="INPUT", help="Folder of KiTS cases, or one image.")],
     output: Annotated[Path, typer.Argument(metavar="OUTPUT", help="Folder for masks, scores and run.json.")],
+    *,
     model: ModelOption = DEFAULT_MODEL,
     labels: Annotated[
         Path | None, typer.Option(help="Folder of label maps to score against. Default: those beside the images.")
     ] = None,
     device: DeviceOption = "auto",
     protocol: Annotated[str, typer.Option(help="How to score: paper, kits19, kits23 or all.")] = "paper",
+    on_failure: Annotated[
+        OnFailure,
+        typer.Option(help="A case that fails has no mask, or an all-background one where its header can be read."),
+    ] = OnFailure.error,
+    upload: Annotated[
+        bool, typer.Option("--zip", help="Also write predictions.zip for KiTS19's 90 test cases.")
+    ] = False,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Do again what an earlier run into OUTPUT did.")] = False,
+    memory_check: Annotated[
+        bool, typer.Option(help="Refuse a case that would not fit into memory, before anything is computed.")
+    ] = True,
 ) -> None:
-    """Segment each case of INPUT, write masks on the input's exact grid, and score them where labels are."""
-    raise typer.Exit(_run(source, output, model, labels, device, protocol))
+    """Segment each case of INPUT, write masks on the input's exact grid, and score them where labels are.
 
-
-def _run(source: Path, output: Path, model_path: Path, labels: Path | None, device: str, protocol: str) -> int:
+    A run that was stopped is resumed: cases done already, from the same input by the same model, are kept.
+    """
     from evaluation.case import Settings
     from kits_submit.cases import find_cases
-    from kits_submit.console import Progress, case_table, close, say, show
     from kits_submit.engine.model import load_model
     from kits_submit.engine.select import select_engine
-    from kits_submit.pipeline import manifest, run_cases
-    from kits_submit.submission import MANIFEST, prepare_output, write_json
+    from kits_submit.submission import output_folder
 
     started = time.perf_counter()
     Settings(protocol)
     cases = find_cases(source)
     truths = _truths(cases, labels)
-    model = load_model(model_path)
-    selection = select_engine(device, model)
-    prepare_output(output)
-    with Progress(len(cases)) as progress:
-        results = run_cases(cases, output, model, selection.engine, progress)
+    loaded = load_model(model)
+    selection = select_engine(device, loaded)
+    with output_folder(output):
+        ledger = _ledger(cases, output, loaded, selection, started, fresh=fresh)
+        _segment(cases, output, loaded, selection, ledger, on_failure=on_failure, memory_check=memory_check)
+        code = _conclude(cases, output, truths, ledger, protocol=protocol, upload=upload)
+    raise typer.Exit(code)
+
+
+def _ledger(
+    cases: Sequence[Case], output: Path, model: Model, selection: Selection, started: float, *, fresh: bool
+) -> Ledger:
+    from kits_submit.ledger import Ledger
+    from kits_submit.pipeline import manifest
+
+    def document(results: Sequence[CaseResult], exit_code: int | None) -> dict[str, Any]:
+        made = manifest(results, model, selection, time.perf_counter() - started, exit_code or 0)
+        return made | {"exit_code": exit_code}
+
+    return Ledger(cases, output, model, document, fresh=fresh)
+
+
+def _segment(
+    cases: Sequence[Case],
+    output: Path,
+    model: Model,
+    selection: Selection,
+    ledger: Ledger,
+    *,
+    on_failure: OnFailure,
+    memory_check: bool,
+) -> None:
+    """Run the cases that the ledger does not hold yet and that fit into memory; the ledger has every result then."""
+    from kits_submit.budget import oversized
+    from kits_submit.console import Progress, say
+    from kits_submit.fallback import Background
+    from kits_submit.pipeline import run_cases
+    from kits_submit.watchers import Watchers
+
+    kept = {result.case for result in ledger.results}
+    if kept:
+        say(
+            f"kept: {len(kept)} of {len(cases)} cases, done before from the same input by the same model "
+            "(--fresh does them again)"
+        )
+    waiting = [case for case in cases if case.case_id not in kept]
+    refused = oversized(waiting, model.recipe) if memory_check else []
+    with Progress(len(waiting)) as progress:
+        masks = [Background(cases, output)] if on_failure is OnFailure.background else []
+        watcher = Watchers(*masks, ledger, progress)
+        for result in refused:
+            watcher.case_ended(result)
+        too_large = {result.case for result in refused}
+        fitting = [case for case in waiting if case.case_id not in too_large]
+        if fitting:
+            run_cases(fitting, output, model, selection.engine, watcher)
+
+
+def _conclude(
+    cases: Sequence[Case], output: Path, truths: Mapping[str, Path], ledger: Ledger, *, protocol: str, upload: bool
+) -> int:
+    """Score, zip, write the manifest, print the tables and the last line; the exit code."""
+    from kits_submit.console import case_table, close, say, show
+    from kits_submit.fallback import counts_as_failure
+
+    results = ledger.results
     report = _score(_masks(cases, results, output), truths, output, protocol)
-    failures = [(f"{result.case}: {result.error}", result.exit_code) for result in results if result.error]
-    if report is not None:
-        scoring = [(f"{issue.case}: {issue.message}", issue.exit_code) for issue in report.issues if issue.exit_code]
-        for message, _ in scoring:
-            say(f"failed: {message}")
-        failures += scoring
+    failures = [(f"{result.case}: {result.error}", result.exit_code) for result in results if counts_as_failure(result)]
+    scoring = [] if report is None else [(f"{i.case}: {i.message}", i.exit_code) for i in report.issues if i.exit_code]
+    for message, _ in scoring:
+        say(f"failed: {message}")
+    failures += scoring
+    if upload:
+        failures += _zip(results, output, told_already=bool(failures))
     code = batch_exit_code(kind for _, kind in failures)
-    write_json(output / MANIFEST, manifest(results, model, selection, time.perf_counter() - started, code))
+    ledger.write(code)
     show(case_table(results), None if report is None else _rendered(report))
     close(failures, len(cases))
     return code
+
+
+def _zip(results: Sequence[CaseResult], output: Path, *, told_already: bool) -> list[tuple[str, int]]:
+    """Write the upload; its failure, unless it only follows from the failure of cases."""
+    from kits_submit.console import say
+    from kits_submit.upload import write_upload
+
+    try:
+        write_upload(output, {result.case for result in results if result.prediction is None})
+    except InputError as error:
+        say(f"failed: {error}")
+        return [] if told_already else [(str(error), error.exit_code)]
+    return []
 
 
 def _truths(cases: Sequence[Case], labels: Path | None) -> dict[str, Path]:
