@@ -3,30 +3,40 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from kits_submit import __version__
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 WRONG_USAGE = 2
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """Run `kits-submit` and exit with the code of `kits_submit.errors`."""
+def main(arguments: list[str] | None = None, translate: Callable[[list[str]], list[str]] = list) -> None:
+    """Run `kits-submit` and exit with the code of `kits_submit.errors`.
+
+    Args:
+        arguments: in place of the process's own.
+        translate: makes them those of `kits-submit`; its failures are told like any.
+    """
     from kits_submit.console import run_guarded
 
     given = sys.argv[1:] if arguments is None else arguments
     debug = "--debug" in given
     wanted = [argument for argument in given if argument != "--debug"]
-    sys.exit(run_guarded(lambda: _dispatch(wanted), debug=debug))
+    sys.exit(run_guarded(lambda: _dispatch(translate(wanted)), debug=debug))
 
 
 def build_app() -> typer.Typer:
     """The Typer application, every command mounted."""
+    from evaluation.cli import score
     from export.cli import export_command
     from kits_submit.commands.doctor import doctor_command
     from kits_submit.commands.phantom import phantom_command
+    from kits_submit.commands.rehearse import rehearse_command
     from kits_submit.commands.run import run_command
     from train.cli import train_command
 
@@ -42,7 +52,9 @@ def build_app() -> typer.Typer:
     app.command("phantom")(phantom_command)
     app.command("train")(train_command)
     app.command("export")(export_command)
+    app.command("evaluate", short_help="Score masks against label maps (kits-eval score).")(score)
     app.command("doctor")(doctor_command)
+    app.command("rehearse")(rehearse_command)
     app.callback()(_root)
     return app
 

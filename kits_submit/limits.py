@@ -11,6 +11,10 @@ _MEMORY_INFO = Path("/proc/meminfo")
 _OWN_CGROUPS = Path("/proc/self/cgroup")
 _CGROUP_ROOT = Path("/sys/fs/cgroup")
 _OWN_PAGES = Path("/proc/self/statm")
+_CGROUP_FILES = {
+    1: ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+    2: ("memory.max", "memory.current", "inactive_file"),
+}
 _V1_NO_LIMIT = 1 << 60  # cgroup v1 says "no limit" by a number near 2^63
 
 
@@ -50,28 +54,40 @@ def _of_cgroup() -> Iterator[FreeMemory]:
             yield FreeMemory(max(0, limit - max(0, used - cache)), limit, "memory limit of this container (cgroup)")
 
 
-def _own_cgroups() -> Iterator[tuple[Path, str, str, str]]:
-    """(folder, limit, usage, reclaimable cache) names of each cgroup that holds this process, v2 and v1.
+def own_cgroup(controller: str) -> tuple[Path, int] | None:
+    """(folder, version) of the control group that holds this process for a controller; None where there is none.
 
     Inside a container the path in /proc may be the host's and not exist; the root of the mount is the own one then.
     """
     try:
         lines = _OWN_CGROUPS.read_text().splitlines()
     except OSError:
-        return
+        return None
+    unified = None
     for line in lines:
         _, controllers, inside = line.split(":", 2)
+        if controller in controllers.split(","):
+            return _existing(_CGROUP_ROOT / controller, inside), 1
         if controllers == "":
-            base, names = _CGROUP_ROOT, ("memory.max", "memory.current", "inactive_file")
-        elif "memory" in controllers.split(","):
-            base = _CGROUP_ROOT / "memory"
-            names = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
-        else:
-            continue
-        own = base / inside.lstrip("/")
-        for folder in (own, *own.parents):
-            if folder.is_relative_to(base):
-                yield (folder, *names)
+            unified = _existing(_CGROUP_ROOT, inside), 2
+    return unified
+
+
+def _existing(base: Path, inside: str) -> Path:
+    own = base / inside.lstrip("/")
+    return own if own.is_dir() else base
+
+
+def _own_cgroups() -> Iterator[tuple[Path, str, str, str]]:
+    """(folder, limit, usage, reclaimable cache) names of the own memory group and of each above it."""
+    found = own_cgroup("memory")
+    if found is None:
+        return
+    own, version = found
+    base = _CGROUP_ROOT if version == 2 else _CGROUP_ROOT / "memory"
+    for folder in (own, *own.parents):
+        if folder.is_relative_to(base):
+            yield (folder, *_CGROUP_FILES[version])
 
 
 def _of_rlimit() -> Iterator[FreeMemory]:
