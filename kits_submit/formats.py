@@ -6,6 +6,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias, Union
 
+from kits_submit.errors import VolumeError
 from kits_submit.metaimage import SUFFIX, MetaHeader, open_metaimage, write_metaimage
 from kits_submit.nifti import Nifti, open_nifti, write_nifti
 from kits_submit.types import Array
@@ -17,7 +18,13 @@ Header: TypeAlias = Union["Nifti1Header", MetaHeader]
 
 
 def open_image(path: Path) -> AbstractContextManager[Nifti]:
-    """Open an image of either format; raises VolumeError as the two do."""
+    """Open an image of either format.
+
+    Raises:
+        VolumeError: as the two do, and for what is no regular file (opening a pipe would wait for ever).
+    """
+    if path.exists() and not path.is_file():
+        raise VolumeError("not a regular file", fix="give the image itself", path=path)
     return open_metaimage(path) if path.suffix == SUFFIX else open_nifti(path)
 
 

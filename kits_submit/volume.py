@@ -116,9 +116,10 @@ def read_volume(path: Path) -> Volume:
         stored = grid.stored_view(voxels)
         bad = 0
         for part, chunk in nifti.chunks():
-            values = chunk.astype(np.float32, copy=False)
-            if nifti.scaling is not None:
-                values = values * np.float32(nifti.scaling[0]) + np.float32(nifti.scaling[1])
+            with np.errstate(over="ignore", invalid="ignore"):  # counted below as infinite
+                values = chunk.astype(np.float32, copy=False)
+                if nifti.scaling is not None:
+                    values = values * np.float32(nifti.scaling[0]) + np.float32(nifti.scaling[1])
             bad += values.size - int(np.count_nonzero(np.isfinite(values)))
             stored[:, :, part] = values
     if bad:
