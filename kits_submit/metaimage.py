@@ -17,7 +17,7 @@ from typing import IO, Any
 import numpy as np
 
 from kits_submit.errors import VolumeError
-from kits_submit.nifti import CHUNK_BYTES, DAMAGED, DEFLATE_MAX_RATIO, Nifti, replacing
+from kits_submit.nifti import CHUNK_BYTES, DAMAGED, DEFLATE_MAX_RATIO, Nifti, has_volume, replacing
 from kits_submit.types import Affine, Array
 
 SUFFIX = ".mha"
@@ -179,7 +179,7 @@ def _header(fields: Mapping[str, str], path: Path) -> MetaHeader:
         fields = {**fields, "ElementSpacing": fields["ElementSize"]}
     geometry = {key: fields[key] for key in _GEOMETRY if key in fields}
     header = MetaHeader(geometry, np.dtype(f"{'>' if big else '<'}{kind}"))
-    if not _has_volume(header):
+    if not _usable(header):
         raise VolumeError(
             "its TransformMatrix, Offset or ElementSpacing is missing, not finite or has no volume",
             fix="correct the header",
@@ -188,7 +188,7 @@ def _header(fields: Mapping[str, str], path: Path) -> MetaHeader:
     return header
 
 
-def _has_volume(header: MetaHeader) -> bool:
+def _usable(header: MetaHeader) -> bool:
     try:
         numbers = {key: [float(number) for number in text.split()] for key, text in header.geometry.items()}
     except ValueError:
@@ -196,7 +196,5 @@ def _has_volume(header: MetaHeader) -> bool:
     if "ElementSpacing" not in numbers or any(len(numbers[key]) != _GEOMETRY[key] for key in numbers):
         return False
     with np.errstate(all="ignore"):
-        columns = header.affine[:3, :3]
-        lengths = np.linalg.norm(columns, axis=0)
-        finite = np.isfinite(header.affine).all() and min(numbers["ElementSpacing"]) > 0 and (lengths > 0).all()
-        return bool(finite and abs(np.linalg.det(columns)) >= 1e-3 * lengths.prod())
+        affine = header.affine
+    return min(numbers["ElementSpacing"]) > 0 and has_volume(affine)

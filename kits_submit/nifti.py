@@ -233,10 +233,18 @@ def _affine(header: Nifti1Header, path: Path) -> Affine:
             affine: Affine = np.asarray(header.get_best_affine(), np.float64)
     except (HeaderDataError, ValueError) as error:
         raise VolumeError(f"the header's orientation is invalid ({error})", fix=fix, path=path) from None
-    lengths = np.linalg.norm(affine[:3, :3], axis=0) if np.isfinite(affine).all() else np.zeros(3)
-    if not (lengths > 0).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-3 * lengths.prod():
+    if not has_volume(affine):
         raise VolumeError("the header's orientation is not finite or has no volume", fix=fix, path=path)
     return affine
+
+
+def has_volume(affine: Affine) -> bool:
+    """Whether a 4x4 affine is finite and its three axes span a volume."""
+    with np.errstate(all="ignore"):
+        lengths = np.linalg.norm(affine[:3, :3], axis=0)
+        volume = np.linalg.det(affine[:3, :3])
+        finite = np.isfinite(affine).all() and np.isfinite(lengths.prod()) and np.isfinite(volume)
+        return bool(finite and (lengths > 0).all() and abs(volume) >= 1e-3 * lengths.prod())
 
 
 def _scaling(header: Nifti1Header, path: Path) -> tuple[float, float] | None:

@@ -99,7 +99,7 @@ def test_a_full_disk(cases, tmp_path, model):
     (out := tmp_path / "out").mkdir()
     kept = tmp_path / "kept"
     full = wrapper('mount -t tmpfs -o size=28k tmpfs "$1"', out)
-    script = 'python=$1; shift; "$python" "$@"; code=$?; cp -a "$2" "$KEPT"; exit $code'
+    script = 'python=$1; shift; "$python" "$@"; code=$?; cp -a "$3" "$KEPT"; exit $code'
     before = (*full, "env", f"KEPT={kept}", "sh", "-c", script, "sh")
     ended = drive(cases, out, "--model", model, "--device", "cpu", wrapper=before)
     assert ended.code == 9
