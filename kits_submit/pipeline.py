@@ -83,7 +83,7 @@ def segment(volume: Volume, recipe: Recipe, engine: Engine, result: CaseResult, 
     grid = volume.grid
     with _stage(result, "resample"):
         shape = target_shape(grid.shape, grid.spacing_mm, recipe.spacing_mm)
-        _refuse_impossible(grid, shape)
+        refuse_impossible(grid, shape)
         image = resample(volume.voxels, shape)
         standardise(image, recipe)
 
@@ -167,7 +167,7 @@ def manifest(
     }
 
 
-def _refuse_impossible(grid: Grid, shape: Shape) -> None:
+def refuse_impossible(grid: Grid, shape: Shape) -> None:
     """A body is no longer than a few metres: a larger field of view is a wrong unit, and would need terabytes."""
     extent_mm = [n * s for n, s in zip(grid.shape, grid.spacing_mm, strict=True)]
     if max(extent_mm) > _LONGEST_MM:
