@@ -82,6 +82,7 @@ def build_app() -> typer.Typer:
     """The Typer application, every command mounted."""
     from export.cli import export_command
     from train.cli import train_command
+    from train.cli_study import ablate_command, tune_command
 
     app = typer.Typer(
         no_args_is_help=True,
@@ -94,6 +95,8 @@ def build_app() -> typer.Typer:
     app.command("run")(run_command)
     app.command("phantom")(phantom_command)
     app.command("train")(train_command)
+    app.command("tune")(tune_command)
+    app.command("ablate")(ablate_command)
     app.command("export")(export_command)
     app.command("doctor")(doctor_command)
     app.callback()(_root)

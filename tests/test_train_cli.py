@@ -15,8 +15,9 @@ from typer.testing import CliRunner, Result
 from kits_submit.errors import InputError
 from tests.test_train_data import phantom, write_case
 from train.cli import RunDisplay, draw_phantoms, train_command
-from train.config import TrainConfig, preset
+from train.config import TrainConfig
 from train.loop import StepReport
+from train.presets import preset
 from train.validate import CaseScore
 
 TINY = replace(

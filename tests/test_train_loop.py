@@ -18,10 +18,11 @@ from tests.test_train_data import phantom, write_case
 from train.cache import CachedCase
 from train.cache import write_case as write_cached
 from train.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from train.config import TrainConfig, preset
+from train.config import TrainConfig
 from train.ema import MeanWeights
 from train.loop import Limits, StepReport, Trainer
 from train.network.deeplab import Architecture, DeepLab3D
+from train.presets import preset
 from train.run import make_checkpoint, run_training
 from train.sampler import PatchBatch, Sampler
 from train.schedule import Plateau, cosine
