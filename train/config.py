@@ -82,6 +82,13 @@ class TrainConfig:
 
     tversky_alpha: float = option(0.3, REAL, _AT_LEAST_0, "Weight of false positives (Salehi et al.).")
     tversky_beta: float = option(0.7, REAL, _AT_LEAST_0, "Weight of false negatives (Salehi et al.).")
+    tversky_over: str = option(
+        "batch",
+        TEXT,
+        _one_of("batch", "patch"),
+        "What its sums run over: a batch's are its largest tumors', a patch's weigh small ones as much.",
+    )
+    tversky_smooth: float = option(1.0, REAL, _POSITIVE, "Voxels added to both sides of its ratio.")
     focal_weight: float = option(0.5, REAL, _AT_LEAST_0, "Of Focal beside Tversky (paper, Table 3).")
     focal_gamma: float = option(
         2.0,

@@ -176,7 +176,7 @@ class Trainer:
             reduce=self.workers.sum if self.workers.world > 1 else None,
         )
         self.mean.update(self.network)
-        tversky, focal = parts.tversky.item(), self.workers.mean(parts.focal).item()
+        tversky, focal = (self.workers.mean(part).item() for part in (parts.tversky, parts.focal))
         loss = tversky + self.config.focal_weight * focal
         epoch = self.epoch
         self._count(loss)
@@ -232,6 +232,8 @@ def train_step(
         beta=config.tversky_beta,
         focal_weight=config.focal_weight,
         gamma=config.focal_gamma,
+        smooth=config.tversky_smooth,
+        per_patch=config.tversky_over == "patch",
         reduce=reduce,
     )
     if not torch.isfinite(parts.total):

@@ -9,8 +9,9 @@
     the voxel's true class.
 
 What the paper leaves open: the probabilities are a softmax's; sums run over the batch rather than a patch, since a
-patch need not hold each class; smoothing s is one voxel, so that a class absent from the batch gives a
-finite gradient and little reward; Focal carries no class weight (the paper names gamma alone) and counts all classes.
+patch need not hold each class (per patch on request: a batch's sums are its largest tumors'); smoothing s is one voxel,
+so that a class absent from the batch gives a finite gradient and little reward; Focal carries no class weight (the paper
+names gamma alone) and counts all classes.
 """
 
 from __future__ import annotations
@@ -44,16 +45,23 @@ def combined_loss(
     beta: float,
     focal_weight: float,
     gamma: float,
+    smooth: float = SMOOTH_VOXELS,
+    per_patch: bool = False,
     reduce: Reduce | None = None,
 ) -> LossParts:
     """The paper's loss of one batch; one log-softmax serves both terms.
 
     Args:
+        per_patch: Tversky of each patch alone, then their mean.
         reduce: sums a tensor over all workers, differentiably (`train.distributed`), so that Tversky's sums run over
-            the whole batch. `focal` stays this worker's own: the mean over workers is the whole batch's.
+            the whole batch. `focal`, and Tversky per patch, stay this worker's own: the mean over workers is the whole
+            batch's.
     """
     log_probabilities = functional.log_softmax(logits_NKZYX, dim=1)
-    tversky = tversky_loss(log_probabilities.exp(), labels_NZYX, alpha=alpha, beta=beta, reduce=reduce)
+    probabilities = log_probabilities.exp()
+    tversky = tversky_loss(
+        probabilities, labels_NZYX, alpha=alpha, beta=beta, smooth=smooth, per_patch=per_patch, reduce=reduce
+    )
     focal = focal_loss(log_probabilities, labels_NZYX, gamma=gamma)
     return LossParts(tversky + focal_weight * focal, tversky, focal)
 
@@ -65,6 +73,7 @@ def tversky_loss(
     alpha: float,
     beta: float,
     smooth: float = SMOOTH_VOXELS,
+    per_patch: bool = False,
     reduce: Reduce | None = None,
 ) -> Tensor:
     """One minus the mean Tversky index over the classes above 0. Labels are int64.
@@ -72,12 +81,14 @@ def tversky_loss(
     A class neither predicted nor present has index 1; predicted though absent, s / (s + alpha FP); present though not
     predicted, s / (s + beta FN).
     """
+    axes = (1, 2, 3) if per_patch else (0, 1, 2, 3)
     sums = []
     for k in range(1, probabilities_NKZYX.shape[1]):
         predicted = probabilities_NKZYX[:, k]
         true = (labels_NZYX == k).to(predicted.dtype)
-        sums.append(torch.stack([(predicted * true).sum(), predicted.sum(), true.sum()]))
-    hit, predicted_all, true_all = (torch.stack(sums) if reduce is None else reduce(torch.stack(sums))).unbind(1)
+        sums.append(torch.stack([(predicted * true).sum(axes), predicted.sum(axes), true.sum(axes)]))
+    stacked = torch.stack(sums)
+    hit, predicted_all, true_all = (stacked if per_patch or reduce is None else reduce(stacked)).unbind(1)
     wrong = alpha * (predicted_all - hit) + beta * (true_all - hit)
     return 1 - ((hit + smooth) / (hit + wrong + smooth)).mean()
 

@@ -46,11 +46,11 @@ def preset_names() -> tuple[str, ...]:
 def preset(name: str) -> TrainConfig:
     """`paper`: sections 2.2 to 2.4, both stages. Table 2's and 3's names: the paper's, but for what the name says.
 
-    `demo`: the same method in the 20 minutes that a laptop has. A coarser grid, on which a 32-cube spans 128 x 96 x 96
-    mm, a kidney with what lies around it, at a seventh of the voxels that KiTS19's median spacing takes for it; a larger
-    rate on a cosine, mean weights, mirrored patches, and no dropout, for so short a training fits too little rather than
-    too much. False positives weigh as much as false negatives: with the paper's third of patches around tumors, the
-    weights of Salehi et al. drown a short training's masks in false tumor.
+    `demo`: the same method in the 20 minutes that a laptop has. A coarser grid, where a 32-cube spans 128 x 96 x 96 mm
+    (a kidney with what lies around it) and a volume has a twentieth of the voxels of KiTS19's median spacing; a larger
+    rate on a cosine, mean weights, mirrored patches, and no dropout, for so short a training fits too little rather
+    than too much. False positives weigh as much as false negatives: with the paper's third of patches around tumors,
+    the weights of Salehi et al. drown a short training's masks in false tumor.
 
     Raises:
         InputError: another name.
