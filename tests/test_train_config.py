@@ -107,7 +107,8 @@ def test_values_from_text() -> None:
     assert optional(row(WHOLE, 3)).parse([4, 8, 12]) == (4, 8, 12)
     with pytest.raises(ValueError, match="True"):
         WHOLE.parse(bool(1))
-    assert tomllib.loads(to_toml(dict(a=None, b=1e-8, c=(1, 2), d=True, e='x"y'))) == {
+    written = {"a": None, "b": 1e-8, "c": (1, 2), "d": True, "e": 'x"y'}
+    assert tomllib.loads(to_toml(written)) == {
         "a": "none",
         "b": 1e-8,
         "c": [1, 2],

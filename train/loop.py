@@ -129,6 +129,7 @@ class Trainer:
             "epoch_losses": list(self.epoch_losses),
             "trained_s": self.trained_s,
             "world": self.workers.world,
+            "threads": torch.get_num_threads(),
         }
 
     def restore(self, step: int, mean: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:

@@ -10,8 +10,8 @@
 
 What the paper leaves open: the probabilities are a softmax's; sums run over the batch rather than a patch, since a
 patch need not hold each class (per patch on request: a batch's sums are its largest tumors'); smoothing s is one voxel,
-so that a class absent from the batch gives a finite gradient and little reward; Focal carries no class weight (the paper
-names gamma alone) and counts all classes.
+so that a class absent from the batch gives a finite gradient and little reward; Focal carries no class weight (the
+paper names gamma alone) and counts all classes.
 """
 
 from __future__ import annotations

@@ -141,6 +141,10 @@ class Stage:
             )
         self.recipe = stored.recipe
         self.trainer.restore(stored.step, stored.mean, stored.training)
+        threads = int(stored.training.get("threads", torch.get_num_threads()))
+        if threads != torch.get_num_threads():
+            self.place.events.said(f"{threads} threads, as before: another number would round otherwise")
+            torch.set_num_threads(threads)
         best = stored.training.get("best")
         self.best = None if best is None else (int(best[0]), float(best[1]))
         self.finished = bool(stored.training.get("finished"))
