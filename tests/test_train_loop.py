@@ -23,6 +23,7 @@ from train.distributed import Workers
 from train.ema import MeanWeights
 from train.loop import Limits, StepReport, Trainer
 from train.network.deeplab import Architecture, DeepLab3D
+from train.network.variants import architecture_of
 from train.presets import preset
 from train.run import Request, run_training
 from train.sampler import PatchBatch, Sampler
@@ -69,7 +70,7 @@ class OneBatch(Sampler):
 
 def trainer(config: TrainConfig = CONFIG, seed: int = 0) -> Trainer:
     torch.manual_seed(seed)
-    return Trainer(DeepLab3D(), OneBatch(), config)
+    return Trainer(DeepLab3D(architecture_of(config.architecture)), OneBatch(), config)
 
 
 def fit(config: TrainConfig, limits: Limits | None = None) -> tuple[Trainer, list[StepReport]]:
