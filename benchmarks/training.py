@@ -130,7 +130,7 @@ def _phantom_cases(folder: Path, config: Any) -> list[Any]:
     return [cache_case(case, recipe, folder / "cache", max_slices=200) for case in cases]
 
 
-def paper(folder: Path) -> dict[str, float]:
+def paper(_: Path) -> dict[str, float]:
     import torch
 
     from train.device import Precision

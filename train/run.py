@@ -114,6 +114,7 @@ def stored_config(out: Path) -> TrainConfig | None:
 def _alone(out: Path, place: Place) -> Iterator[None]:
     """One training a folder: the kernel frees the lock of a process that is gone."""
     if not place.workers.first:
+        place.workers.gather(None)  # wait until the first has tidied up
         yield
         return
     try:
@@ -131,4 +132,5 @@ def _alone(out: Path, place: Place) -> Iterator[None]:
             ) from None
         for left in out.rglob(".*.part"):  # of a process that was killed while writing
             left.unlink(missing_ok=True)
+        place.workers.gather(None)
         yield
