@@ -39,6 +39,7 @@ def build_app() -> typer.Typer:
     from kits_submit.commands.rehearse import rehearse_command
     from kits_submit.commands.run import run_command
     from train.cli import train_command
+    from train.cli_study import ablate_command, tune_command
 
     app = typer.Typer(
         no_args_is_help=True,
@@ -51,6 +52,8 @@ def build_app() -> typer.Typer:
     app.command("run")(run_command)
     app.command("phantom")(phantom_command)
     app.command("train")(train_command)
+    app.command("tune")(tune_command)
+    app.command("ablate")(ablate_command)
     app.command("export")(export_command)
     app.command("evaluate", short_help="Score masks against label maps (kits-eval score).")(score)
     app.command("doctor")(doctor_command)
