@@ -82,6 +82,7 @@ def build_app() -> typer.Typer:
     """The Typer application, every command mounted."""
     from export.cli import export_command
     from train.cli import train_command
+    from train.implant_cases import implant_command
 
     app = typer.Typer(
         no_args_is_help=True,
@@ -93,6 +94,7 @@ def build_app() -> typer.Typer:
     )
     app.command("run")(run_command)
     app.command("phantom")(phantom_command)
+    app.command("implant")(implant_command)
     app.command("train")(train_command)
     app.command("export")(export_command)
     app.command("doctor")(doctor_command)
