@@ -40,6 +40,7 @@ def build_app() -> typer.Typer:
     from kits_submit.commands.run import run_command
     from train.cli import train_command
     from train.cli_study import ablate_command, tune_command
+    from train.implant_cases import implant_command
 
     app = typer.Typer(
         no_args_is_help=True,
@@ -51,6 +52,7 @@ def build_app() -> typer.Typer:
     )
     app.command("run")(run_command)
     app.command("phantom")(phantom_command)
+    app.command("implant")(implant_command)
     app.command("train")(train_command)
     app.command("tune")(tune_command)
     app.command("ablate")(ablate_command)
