@@ -7,11 +7,19 @@ SEED    := 2019
 DATA    ?=
 PRESET  ?= demo
 RUN     ?=
+MODEL   ?= models/kits.onnx
+IMAGE   ?= kits-submit
+RUNTIME ?= gpu
+DOCKER  ?= docker
+ARCHIVE  = $(subst /,-,$(subst :,-,$(IMAGE))).tar
+MEMORY  ?= 16g
+SECONDS ?= 600
+FUZZ    ?= 20000
 INPUT   ?= build/demo/cases
 OUTPUT  ?= build/demo/predictions
 
 .DEFAULT_GOAL := help
-.PHONY: help setup dev demo test lint train export run eval bench clean
+.PHONY: help setup dev demo test lint train export run eval image image-save rehearse bench fuzz clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -59,8 +67,26 @@ run: $(VENV)/.runtime  ## segment INPUT= into OUTPUT=
 eval: $(VENV)/.runtime  ## score OUTPUT= (masks) against INPUT= (labels)
 	$(BIN)/kits-eval $(OUTPUT) $(INPUT)
 
+image:  ## the container image IMAGE= (RUNTIME=gpu|cpu) with MODEL= baked in
+	@test -f $(MODEL) || { echo "$(MODEL): no such model; make export, or MODEL=models/kits.onnx" >&2; exit 7; }
+	@mkdir -p build/image
+	@cp $(MODEL) build/image/kits.onnx
+	$(DOCKER) build --build-arg RUNTIME=$(RUNTIME) --build-arg MODEL=build/image/kits.onnx --tag $(IMAGE) .
+
+image-save: image  ## the image as build/IMAGE.tar.gz, for an upload
+	$(DOCKER) save --output build/$(ARCHIVE) $(IMAGE)
+	gzip --force build/$(ARCHIVE)
+	@ls -lh build/$(ARCHIVE).gz
+
+rehearse: $(VENV)/.runtime  ## the judge's run of INPUT=, with MEMORY= and SECONDS=
+	$(BIN)/kits-submit rehearse $(INPUT) --memory $(MEMORY) --seconds $(SECONDS)
+
+fuzz: $(VENV)/.dev  ## FUZZ= mutated files through the whole run (the tests do 2,000)
+	FUZZ=$(FUZZ) SEED=$(SEED) $(BIN)/python -m pytest tests/faults/test_mutations.py
+
 bench: $(VENV)/.dev  ## measured ratios, into build/bench
 	$(BIN)/python benchmarks/scoring.py
+	$(BIN)/python benchmarks/training.py
 
 clean:  ## everything that was built
 	rm -rf $(VENV) build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info

@@ -1,18 +1,25 @@
-"""Container entry: `run` with the container's folders, nothing but wiring.
+"""Container entry, nothing but wiring: `kits_submit.container` says what each call means.
 
 entrypoint.py                      /input -> /output
 entrypoint.py INPUT OUTPUT ...     the same with other folders and any option of `kits-submit run`
+entrypoint.py predict|evaluate|doctor|rehearse ...
 """
 
 from __future__ import annotations
 
-import sys
+from pathlib import Path
 
 from kits_submit.cli import main
+from kits_submit.container import Mounts, kits_submit_arguments, set_model
 
-DEFAULTS = ("/input", "/output")
+MOUNTS = Mounts(baked_model=Path(__file__).resolve().parent / "models" / "kits.onnx")
+
+
+def arguments(given: list[str]) -> list[str]:
+    """Of `kits-submit`, for the container's own."""
+    set_model(MOUNTS)
+    return kits_submit_arguments(given, MOUNTS)
+
 
 if __name__ == "__main__":
-    given = sys.argv[1:]
-    folders = () if given and not given[0].startswith("-") else DEFAULTS
-    main(["run", *folders, *given])
+    main(translate=arguments)

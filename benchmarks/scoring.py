@@ -139,23 +139,27 @@ def memory() -> dict[str, Any]:
 
 
 def decompression(count: int) -> dict[str, Any]:
-    """The share of the time that gunzipping the files takes, over all pairs."""
+    """The share of the processor time that gunzipping the same files takes, over all pairs."""
     from isal import isal_zlib
 
     from evaluation.matching import match
     from evaluation.score import score_pairs
 
     both = [pair for pair in match(LABELS / "kits19", LABELS / "kits23") if pair[1] and pair[2]][:count]
-    gunzip_s = 0.0
+    start = time.process_time()
     for _, *paths in both:
         for path in paths:
-            packed = Path(str(path)).read_bytes()
-            gunzip_s += timed(isal_zlib.decompress, packed, 31)[0]
+            isal_zlib.decompress(Path(str(path)).read_bytes(), 31)
+    gunzip_s = time.process_time() - start
     result: dict[str, Any] = {"pairs": len(both)}
     for protocol in ("kits19", "kits23", "all"):
+        start = time.process_time()
         whole_s, _ = timed(score_pairs, both, protocol)
-        share = gunzip_s / whole_s
-        print(f"{len(both)} pairs, {protocol}: {whole_s:.1f} s; gunzip alone, one file at a time: {share:.0%} of that")
+        cpu_s = time.process_time() - start
+        share = gunzip_s / cpu_s
+        print(
+            f"{len(both)} pairs, {protocol}: {whole_s:.1f} s, {cpu_s:.1f} s of CPU; gunzip alone {share:.0%} of those"
+        )
         result[protocol] = {"gunzip_share": share}
     return result
 

@@ -1,6 +1,7 @@
 """Print the runtime's requirements for an image.
 
-`gpu` adds the CUDA libraries; `cpu` takes ONNX Runtime's CPU build and OpenVINO.
+`gpu` adds the CUDA libraries; `cpu` takes ONNX Runtime's CPU build and OpenVINO. pandas, which only
+`evaluation.report.Report.to_frame` needs, is for interactive use and left out.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ with (Path(__file__).parent.parent / "pyproject.toml").open("rb") as stream:
     project = tomllib.load(stream)["project"]
 
 runtime = sys.argv[1]
-wanted = project["dependencies"]
+wanted = [need for need in project["dependencies"] if not need.startswith("pandas")]
 if runtime == "cpu":
     wanted = [need for need in wanted if not need.startswith("onnxruntime")]
     wanted += ["onnxruntime", *project["optional-dependencies"]["openvino"]]

@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from evaluation.boxes import Bounds, MaskPair, foreground_boxes, tiles
 from evaluation.kits import (
     KITS19,
@@ -18,7 +20,7 @@ from evaluation.kits import (
     Protocol,
     Target,
 )
-from evaluation.matching import Pair
+from evaluation.matching import Pair, Side
 from evaluation.overlap import Confusion
 from evaluation.report import Issue, Row
 from evaluation.shell import Tile
@@ -34,11 +36,13 @@ class Settings:
     - `protocol`: a name of `kits.PROTOCOLS`.
     - `missing`: a case without prediction is an `error`, all `background`, or left out (`skip`).
     - `official_compat`: reproduce the official code, traps included (`compat`).
+    - `debug`: let a bug of this program end the run, where else it fails the case that met it.
     """
 
     protocol: str = "all"
     missing: str = "error"
     official_compat: bool = False
+    debug: bool = False
 
     def __post_init__(self) -> None:
         for name, value, allowed in (
@@ -55,12 +59,11 @@ class Settings:
 
 
 def score_case(settings: Settings, pair: Pair) -> Row:
-    """One case's row; a failure that the data cause is a row with an `error`."""
-    case, prediction, truth = pair
+    """One case's row; a failure is a row with an `error`."""
+    case, *_ = pair
     try:
-        if truth is None:
-            raise InputError(f"{case}: no label map", fix="give its label map", path=prediction)
-        masks = _read(settings, case, prediction, truth)
+        prediction, truth = _files(settings, pair)
+        masks = _read(settings, prediction, truth)
         boxes = foreground_boxes(masks)
         confusion = _confusion(masks, boxes)
         if not settings.official_compat:
@@ -72,6 +75,11 @@ def score_case(settings: Settings, pair: Pair) -> Row:
     except MemoryError:
         message = f"{case}: not enough memory; free some, or use fewer --jobs"
         return Row(case, error=Issue(case, "MemoryError", message, KitsError.exit_code))
+    except Exception as error:
+        if settings.debug:
+            raise
+        message = f"{case}: unexpected {type(error).__name__}; run again with --debug and report it"
+        return Row(case, error=Issue(case, type(error).__name__, message, KitsError.exit_code))
 
 
 def score_masks(
@@ -117,9 +125,23 @@ def measure(
     return Row(case, {key: scores[key] for key in rules.keys}, found, missing=missing)
 
 
-def _read(settings: Settings, case: str, prediction: Path | None, truth: Path) -> MaskPair:
+def _files(settings: Settings, pair: Pair) -> tuple[Path | None, Path]:
+    case, *sides = pair
+    prediction, truth = (_usable(side) for side in sides)
+    if truth is None:
+        raise InputError(f"{case}: no label map", fix="give its label map", path=prediction)
     if prediction is None and settings.missing != "background":
         raise InputError(f"{case}: no prediction", fix="predict it, or say --missing background or --missing skip")
+    return prediction, truth
+
+
+def _usable(side: Side) -> Path | None:
+    if isinstance(side, KitsError):
+        raise side
+    return side
+
+
+def _read(settings: Settings, prediction: Path | None, truth: Path) -> MaskPair:
     if settings.official_compat:
         from evaluation.compat import read_officially
 
@@ -158,9 +180,9 @@ def _kits19(confusion: Confusion, *, official: bool) -> dict[str, float]:
 
 def _surfaces(masks: MaskPair, boxes: list[Bounds], *, with_distances: bool) -> list[SurfaceTally]:
     tallies = [SurfaceTally(target, masks.spacing_mm, with_distances=with_distances) for target in KITS23]
-    halo = max(tally.halo for tally in tallies)
+    z, y, x = np.max([tally.halo for tally in tallies], axis=0)
     for bounds in tiles(boxes):
-        tile = Tile(masks, bounds, halo)
+        tile = Tile(masks, bounds, (int(z), int(y), int(x)))
         for tally in tallies:
             tally.add(tile)
     return tallies

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from evaluation.console import note, progress, show
+from evaluation.console import Stopped, note, progress, show, stoppable
 from kits_submit.errors import InputError, KitsError
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ class Missing(StrEnum):
 _LABELS_HELP = "True label maps: a folder in any KiTS layout, or one file."
 _PREDICTIONS_HELP = "Predicted label maps: a folder in any KiTS layout, predictions.zip, or one file."
 
-Labels = Annotated[Path, typer.Argument(help=_LABELS_HELP, show_default=False)]
+Labels = Annotated[Path, typer.Argument(metavar="LABELS", help=_LABELS_HELP, show_default=False)]
 ProtocolOption = Annotated[ProtocolName, typer.Option(help="What to measure.")]
 MissingOption = Annotated[
     Missing, typer.Option(help="A case without prediction: an error, all background (KiTS19's rule), or left out.")
@@ -76,7 +76,7 @@ DebugOption = Annotated[bool, typer.Option("--debug", help="Show where a failure
 
 @app.command()
 def score(
-    predictions: Annotated[Path, typer.Argument(help=_PREDICTIONS_HELP, show_default=False)],
+    predictions: Annotated[Path, typer.Argument(metavar="PREDICTIONS", help=_PREDICTIONS_HELP, show_default=False)],
     labels: Labels,
     *,
     protocol: ProtocolOption = ProtocolName.all,
@@ -107,7 +107,7 @@ def score(
 
 @app.command()
 def compare(
-    a: Annotated[Path, typer.Argument(help=f"One run. {_PREDICTIONS_HELP}", show_default=False)],
+    a: Annotated[Path, typer.Argument(metavar="A", help=f"One run. {_PREDICTIONS_HELP}", show_default=False)],
     b: Annotated[Path, typer.Argument(metavar="B", help="The other run.", show_default=False)],
     labels: Labels,
     *,
@@ -161,15 +161,22 @@ def rank(
 
 def main() -> int:
     """Run the command line; the exit code. A failure's message is the last line of stderr."""
-    try:
-        app()
-    except SystemExit as done:
-        return done.code if isinstance(done.code, int) else int(done.code is not None)
-    except KitsError as error:
-        if "--debug" in sys.argv:
-            raise
-        note(f"error: {error}")
-        return error.exit_code
+    with stoppable():
+        try:
+            app()
+        except SystemExit as done:
+            return done.code if isinstance(done.code, int) else int(done.code is not None)
+        except Stopped as stopped:
+            note(f"error: {stopped}; nothing was written")
+            return stopped.exit_code
+        except Exception as error:
+            if "--debug" in sys.argv:
+                raise
+            if isinstance(error, KitsError):
+                note(f"error: {error}")
+                return error.exit_code
+            note(f"error: unexpected {type(error).__name__}; run again with --debug and report it")
+            return KitsError.exit_code
     return 0
 
 
@@ -185,11 +192,17 @@ def _score(
     from evaluation.matching import match, unzipped
     from evaluation.score import score_pairs
 
-    with unzipped(predictions) as folder:
-        pairs: list[Pair] = match(folder, labels)
+    with unzipped(predictions) as (folder, unusable):
+        pairs: list[Pair] = match(folder, labels, unusable)
         with progress(len(pairs), predictions.name) as advance:
             return score_pairs(
-                pairs, protocol.value, jobs, missing=missing.value, official_compat=official_compat, on_row=advance
+                pairs,
+                protocol.value,
+                jobs,
+                missing=missing.value,
+                official_compat=official_compat,
+                debug="--debug" in sys.argv,
+                on_row=advance,
             )
 
 

@@ -1,8 +1,11 @@
 """Read masks as the official code does, traps included (`--official-compat`).
 
 - Both: arrays as stored, the affine ignored, only a shape mismatch is noticed; cases without prediction left out.
-- kits19: a 4-D prediction is argmaxed on its last axis; floats are rounded and cast to uint8.
-- kits23: the prediction's spacing is used.
+- kits19 (neheller/kits19, starter_code/evaluation.py): a 4-D prediction is argmaxed on its last axis, one of shape
+  (Z, Y, X, 1) too, which makes it all background; its floats are rounded and cast to uint8, so that -1 and 258 are
+  tumor; whatever is above 1, a cyst too, is tumor.
+- kits23 (neheller/kits23, evaluation/metrics.py): the prediction's spacing is used; values other than exactly 1, 2 and
+  3 are background, floats not rounded; a mask without any label is scored whatever its shape.
 """
 
 from __future__ import annotations
@@ -14,6 +17,9 @@ import numpy as np
 from evaluation.boxes import MaskPair
 from kits_submit.errors import GeometryError, InputError, VolumeError
 from kits_submit.types import Array, Labels, Spacing
+
+# Codes of values that are labels to KiTS19's code alone, as `kits.KITS19_OFFICIAL` counts them.
+KIDNEY_IN_KITS19, TUMOR_IN_KITS19 = 4, 5
 
 
 def read_officially(protocol: str, prediction: Path | None, truth: Path) -> MaskPair:
@@ -32,13 +38,16 @@ def read_officially(protocol: str, prediction: Path | None, truth: Path) -> Mask
     for array, path in ((ours, prediction), (theirs, truth)):
         if array.ndim != 3:
             raise VolumeError(f"the volume has shape {array.shape}", fix="give one 3-D volume a file", path=path)
-    if ours.shape != theirs.shape:
+    predicted, true = _coded(ours, _as_kits19_casts(ours)), _coded(theirs, theirs)
+    if predicted.shape != true.shape and protocol == "kits23":
+        predicted, true = _empty_as_the_other(predicted, true), _empty_as_the_other(true, predicted)
+    if predicted.shape != true.shape:
         raise GeometryError(
             f"shape {ours.shape} but the truth has {theirs.shape}",
             fix="the official code raises here too",
             path=prediction,
         )
-    return MaskPair.of(_as_uint8(ours), _as_uint8(theirs), spacing_mm)
+    return MaskPair.of(predicted, true, spacing_mm)
 
 
 def _load(path: Path) -> tuple[Array, Spacing]:
@@ -56,8 +65,22 @@ def _load(path: Path) -> tuple[Array, Spacing]:
     return voxels, (float(zooms[0]), float(zooms[1]), float(zooms[2]))
 
 
-def _as_uint8(voxels: Array) -> Labels:
-    if voxels.dtype.kind == "f":
-        with np.errstate(invalid="ignore"):
-            return np.round(voxels).astype(np.uint8)
-    return voxels.astype(np.uint8, copy=False)
+def _as_kits19_casts(voxels: Array) -> Array:
+    whole = voxels if voxels.dtype.kind in "iu" else np.round(voxels)
+    with np.errstate(invalid="ignore"):
+        return whole.astype(np.uint8)
+
+
+def _coded(voxels: Array, in_kits19: Array) -> Labels:
+    """1, 2 and 3 where both challenges see them; other values by what KiTS19's code makes of them."""
+    codes = np.zeros(voxels.shape, np.uint8, order="F")
+    codes[in_kits19 > 0] = KIDNEY_IN_KITS19
+    codes[in_kits19 > 1] = TUMOR_IN_KITS19
+    for label in (1, 2, 3):
+        codes[voxels == label] = label
+    return codes
+
+
+def _empty_as_the_other(mask: Labels, other: Labels) -> Labels:
+    """KiTS23's code returns 0 or 1 for an empty mask before it compares two arrays: nothing, on the other's grid."""
+    return mask if ((mask > 0) & (mask < KIDNEY_IN_KITS19)).any() else np.zeros_like(other)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,8 +16,12 @@ WIDTH = 100  # where the output is no terminal
 
 
 def show(renderable: RenderableType) -> None:
-    """Print a table or a line to stdout."""
-    _console(stderr=False).print(renderable)
+    """Print a table or a line to stdout; a reader that has gone (`| head`) is no failure."""
+    try:
+        _console(stderr=False).print(renderable)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter's exit flushes into it
 
 
 def note(message: str) -> None:
@@ -36,6 +42,30 @@ def progress(total: int, what: str) -> Iterator[Callable[[object], None]]:
     with Progress(*columns, console=_console(stderr=True), transient=True) as bar:
         task = bar.add_task(what, total=total)
         yield lambda _: bar.advance(task)
+
+
+class Stopped(BaseException):
+    """A signal asked the program to end; no KeyboardInterrupt, which Typer would turn into a code of its own."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(f"stopped by {signal.Signals(number).name}")
+        self.exit_code = 128 + number
+
+
+@contextmanager
+def stoppable() -> Iterator[None]:
+    """SIGINT and SIGTERM raise `Stopped` while the block runs."""
+
+    def stop(number: int, _frame: object) -> None:
+        raise Stopped(number)
+
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.signal(number, stop) for number in numbers]
+    try:
+        yield
+    finally:
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)
 
 
 def _console(*, stderr: bool) -> Console:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -31,7 +32,7 @@ def check_same_grid(prediction: Grid, truth: Grid, path: Path, *, named: str = "
         raise GeometryError(f"shape {ours} but {named} has {theirs}: probably {cause}", fix=fix, path=path)
     difference = float(np.abs(prediction.affine - truth.affine).sum())
     if not difference <= AFFINE_TOLERANCE:
-        cause = _why_affines_differ(prediction.affine, truth.affine)
+        cause = _why_turned(prediction, truth) or _why_affines_differ(prediction.affine, truth.affine)
         raise GeometryError(
             f"affine {_told(prediction.affine)} but {named} has {_told(truth.affine)}: probably {cause}",
             fix=fix,
@@ -41,6 +42,8 @@ def check_same_grid(prediction: Grid, truth: Grid, path: Path, *, named: str = "
 
 def _why_shapes_differ(prediction: Grid, truth: Grid) -> str:
     ours, theirs = prediction.stored_shape[:3], truth.stored_shape[:3]
+    if (turned := _why_turned(prediction, truth)) is not None:
+        return turned
     if ours == theirs[::-1]:
         return "the axes were reversed (SimpleITK and NumPy count them the other way round)"
     if sorted(ours) == sorted(theirs):
@@ -53,16 +56,36 @@ def _why_shapes_differ(prediction: Grid, truth: Grid) -> str:
     return "it is of another scan, or was resampled and cropped"
 
 
+def _why_turned(prediction: Grid, truth: Grid) -> str | None:
+    """Both hold the same voxels in the same places, but with their axes in another order or direction."""
+    if prediction.shape != truth.shape or prediction.orientation == truth.orientation:
+        return None
+    corners = []
+    for grid in (prediction, truth):
+        ends = np.array(list(product(*((0, n - 1) for n in grid.stored_shape[:3]))))
+        corners.append(np.array(sorted((ends @ grid.affine[:3, :3].T + grid.affine[:3, 3]).round(2).tolist())))
+    if not np.allclose(corners[0], corners[1], atol=0.02):
+        return None
+    return f"its axes were turned to {prediction.orientation} (the truth's are {truth.orientation}) and not back"
+
+
 def _why_affines_differ(prediction: Affine, truth: Affine) -> str:
     ours, theirs = prediction[:3, :3], truth[:3, :3]
     if np.allclose(np.abs(ours), np.eye(3)) and not np.allclose(np.abs(theirs), np.eye(3)):
         return "the affine was lost (an identity was written)"
+    diagonal = np.diag(np.diag(ours))
+    if np.allclose(ours, diagonal) and not np.allclose(theirs, np.diag(np.diag(theirs))):
+        order = _why_spacings_differ(np.abs(np.diag(ours)), np.linalg.norm(theirs, axis=0))
+        return f"the orientation was lost (a diagonal affine was written){f', and {order}' if order else ''}"
     our_mm, their_mm = np.linalg.norm(ours, axis=0), np.linalg.norm(theirs, axis=0)
-    if not np.allclose(our_mm, their_mm, rtol=1e-3):
-        return _why_spacings_differ(our_mm, their_mm)
+    if (cause := _why_spacings_differ(our_mm, their_mm)) is not None:
+        return cause
     if np.allclose(ours, theirs, atol=1e-3):
-        moved = prediction[:3, 3] - truth[:3, 3]
-        return f"the origin was moved by {_mm(moved)} mm"
+        return f"the origin was moved by {_mm(prediction[:3, 3] - truth[:3, 3])} mm"
+    return _why_directions_differ(ours, theirs)
+
+
+def _why_directions_differ(ours: npt.NDArray[np.float64], theirs: npt.NDArray[np.float64]) -> str:
     if np.allclose(np.abs(ours), np.abs(theirs), atol=1e-3):
         return _why_flipped(ours, theirs)
     if np.allclose(np.sort(np.abs(ours), axis=1), np.sort(np.abs(theirs), axis=1), atol=1e-3):
@@ -70,7 +93,9 @@ def _why_affines_differ(prediction: Affine, truth: Affine) -> str:
     return "it was rotated"
 
 
-def _why_spacings_differ(ours: npt.NDArray[np.float64], theirs: npt.NDArray[np.float64]) -> str:
+def _why_spacings_differ(ours: npt.NDArray[np.float64], theirs: npt.NDArray[np.float64]) -> str | None:
+    if np.allclose(ours, theirs, rtol=1e-3):
+        return None
     if np.allclose(ours, theirs[::-1], rtol=1e-3):
         return "the spacing was written in reverse order"
     if np.allclose(np.sort(ours), np.sort(theirs), rtol=1e-3):

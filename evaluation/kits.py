@@ -46,8 +46,8 @@ PAPER = (Target("kidney", frozenset({KIDNEY, CYST})), Target("tumor", frozenset(
 
 KITS19 = (Target("tk", frozenset({KIDNEY, TUMOR, CYST})), Target("tu", frozenset({TUMOR})))
 
-# KiTS19's own code compares with > 0 and > 1, so that any other value is tumor.
-KITS19_OFFICIAL = (Target("tk", frozenset(range(1, 256))), Target("tu", frozenset(range(2, 256))))
+# KiTS19's own code compares with > 0 and > 1, so that a cyst is tumor; 4 and 5 as `compat` codes other values.
+KITS19_OFFICIAL = (Target("tk", frozenset({KIDNEY, TUMOR, CYST, 4, 5})), Target("tu", frozenset({TUMOR, CYST, 5})))
 
 # Hierarchical evaluation classes and tolerances of KiTS21 and KiTS23 (neheller/kits23, evaluation).
 KITS23 = (

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from evaluation.boxes import Bounds, MaskPair, tiles
 from evaluation.kits import SIZES, TUMOR
@@ -77,8 +78,7 @@ def largest_diameter_mm(runs: Runs, spacing_mm: Spacing) -> float:
     """
     from scipy.spatial.distance import cdist
 
-    indices = _extremes(_extremes(runs.ends, 0), 1)
-    points = indices * np.array(spacing_mm)
+    points = _hull(_extremes(_extremes(runs.ends, 0), 1) * np.array(spacing_mm))
     return max(float(cdist(points[start : start + 256], points).max()) for start in range(0, len(points), 256))
 
 
@@ -126,6 +126,18 @@ def _shared_voxels(truth: _Components, predicted: _Components) -> dict[tuple[int
     pairs, of_pair = np.unique(numbers, axis=0, return_inverse=True)
     voxels = np.bincount(of_pair.ravel(), weights=last - first + 1, minlength=len(pairs))
     return {(int(true), int(ours)): int(n) for (true, ours), n in zip(pairs, voxels, strict=True)}
+
+
+def _hull(points: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """The corners of the points' convex hull, two of which are the farthest; all points where they are few or flat."""
+    from scipy.spatial import ConvexHull, QhullError
+
+    if len(points) < 500:
+        return points
+    try:
+        return points[ConvexHull(points).vertices]
+    except QhullError:
+        return points
 
 
 def _extremes(points: Integers, axis: int) -> Integers:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator, Sequence
 from multiprocessing import get_context
 from pathlib import Path
@@ -25,19 +26,27 @@ def map_cases(settings: Settings, pairs: Sequence[Pair], jobs: int) -> Iterator[
     done = 0
     if jobs > 1:
         try:
-            with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
-                for row in pool.map(score_case, [settings] * len(pairs), pairs):
-                    yield row
-                    done += 1
+            with ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), initializer=_leave_stopping) as pool:
+                try:
+                    for row in pool.map(score_case, [settings] * len(pairs), pairs):
+                        yield row
+                        done += 1
+                finally:
+                    pool.shutdown(wait=False, cancel_futures=True)
         except BrokenProcessPool:
             pass
     for pair in pairs[done:]:
         yield score_case(settings, pair)
 
 
+def _leave_stopping() -> None:
+    """Ctrl-C reaches every process of a terminal; only the first answers it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
 def _jobs_in_memory(pairs: Sequence[Pair]) -> int:
     """How many of the largest cases fit into the memory that is free."""
-    largest = max((_voxels(truth) for _, _, truth in pairs if truth is not None), default=0)
+    largest = max((_voxels(truth) for _, _, truth in pairs if isinstance(truth, Path)), default=0)
     return max(1, int(MEMORY_SHARE * _free_bytes() / (2 * largest + PROCESS_BYTES)))
 
 

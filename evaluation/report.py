@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+_EMPTY_WHERE = {"both": "on both sides", "prediction": "in the prediction alone", "truth": "in the truth alone"}
+
+
 @dataclass(frozen=True)
 class Issue:
     """Something that the reader should know of.
@@ -96,6 +99,16 @@ class Report:
         columns = {key: [row.scores.get(key, float("nan")) for row in self.rows] for key in self.keys}
         errors = ["" if row.error is None else row.error.message for row in self.rows]
         return pd.DataFrame({**columns, "error": errors}, index=pd.Index([row.case for row in self.rows], name="case"))
+
+    @property
+    def empties(self) -> list[str]:
+        """What the empty-mask policy was applied to: `tumor: empty on both sides in 1 case, in the truth in 2`."""
+        lines = []
+        for target in dict.fromkeys(name for row in self.scored for name in row.empty):
+            found = [row.empty.get(target) for row in self.scored]
+            told = [f"{where} in {found.count(which)}" for which, where in _EMPTY_WHERE.items() if which in found]
+            lines.append(f"{target}: empty {', '.join(told)} of {len(found)} cases")
+        return lines
 
     @property
     def scored(self) -> list[Row]:

@@ -20,9 +20,10 @@ def score_pairs(
     *,
     missing: str = "error",
     official_compat: bool = False,
+    debug: bool = False,
     on_row: Callable[[Row], None] | None = None,
 ) -> Report:
-    """Score (case, prediction, truth) triples; a side that is None is missing there.
+    """Score (case, prediction, truth) triples; a side that is None is missing, one that is an error cannot be read.
 
     A case that fails becomes a row with an `error`; the others are scored all the same. A prediction without truth has
     no row, only an issue. With `official_compat`, missing cases are left out, as the official code does.
@@ -31,17 +32,18 @@ def score_pairs(
         protocol: a name of `kits.PROTOCOLS`.
         jobs: cases at a time, each in a process of its own; fewer where memory is short.
         missing: a case without prediction is an `error`, all `background`, or left out (`skip`).
+        debug: let a bug of this program end the run, where else it fails the case that met it.
         on_row: told each row as it is done (for progress).
 
     Raises:
         InputError: an unknown protocol or treatment of missing cases, a case given twice, or no case at all.
     """
-    settings = Settings(protocol, "skip" if official_compat else missing, official_compat)
+    settings = Settings(protocol, "skip" if official_compat else missing, official_compat, debug)
     listed = sorted(pairs, key=lambda pair: pair[0])
     _refuse_unusable(listed)
     issues = [
-        Issue(case, "extra", f"{case}: a prediction without a label map ({prediction}); not scored")
-        for case, prediction, truth in listed
+        Issue(case, "extra", f"{case}: a prediction without a label map; not scored")
+        for case, _, truth in listed
         if truth is None
     ]
     wanted = [pair for pair in listed if pair[2] is not None]

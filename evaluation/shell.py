@@ -1,36 +1,56 @@
-"""The surfaces of both masks within one tile, and which of their surfels have the other surface within a few steps."""
+"""The surfaces of both masks within one tile, and how far each surfel is from the nearest of the other, if near."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import product
 
 import numpy as np
 import numpy.typing as npt
 
 from evaluation.boxes import Bounds, MaskPair, extent, padded
 from evaluation.surfels import Codes, borders, neighbour_codes
-from kits_submit.types import Labels, Mask, Spacing
+from kits_submit.types import Labels, Mask, Shape, Spacing
 
-Steps = npt.NDArray[np.int64]  # steps x 3: corners along each axis, shortest first
-
-MAX_STEPS = 2000  # with more (voxels far smaller than the tolerance) a k-d tree is faster than looking
+MAX_STEPS = 8000  # in the box around; with more (tiny voxels) a k-d tree is faster than looking
 
 
-def steps_within(spacing_mm: Spacing, reach_mm: float) -> Steps | None:
-    """The steps between corners no longer than `reach_mm`, shortest first; None if they are more than `MAX_STEPS`.
+@dataclass(frozen=True)
+class Steps:
+    """Steps between corners, shortest first.
+
+    - `corners`: steps x 3, along each axis. `lengths_mm`: of each.
+    - `reach_mm`: no step that is this long or shorter is left out.
+    """
+
+    corners: npt.NDArray[np.int64]
+    lengths_mm: npt.NDArray[np.float64]
+    reach_mm: float
+
+    def __len__(self) -> int:
+        return len(self.corners)
+
+    @property
+    def halo(self) -> Shape:
+        """The longest along each axis."""
+        z, y, x = self.corners.max(axis=0)
+        return int(z), int(y), int(x)
+
+
+def steps_within(spacing_mm: Spacing, reach_mm: float) -> Steps:
+    """All steps no longer than `reach_mm`; with too many (`MAX_STEPS`), only those of a shorter reach.
 
     Worked: 1.13 mm at spacing (3, 0.78, 0.78) gives nine: (0,0,0), the four of 0.78 mm such as (0,1,0), and the four
     diagonals such as (0,1,1), of 1.10 mm; (1,0,0) is 3 mm.
     """
-    most = [int(reach_mm / mm) for mm in spacing_mm]
-    if np.prod([2.0 * n + 1 for n in most]) > 4 * MAX_STEPS:
-        return None
-    steps = np.array(list(product(*(range(-n, n + 1) for n in most))), np.int64)
-    lengths = np.sqrt(((steps * np.array(spacing_mm)) ** 2).sum(axis=1))
-    near = steps[np.argsort(lengths, kind="stable")][: np.count_nonzero(lengths <= reach_mm)]
-    return near if len(near) <= MAX_STEPS else None
+    mm = np.array(spacing_mm)
+    while np.prod(2.0 * np.floor(reach_mm / mm) + 1) > MAX_STEPS:
+        reach_mm *= 0.9
+    axes = [np.arange(-n, n + 1) for n in np.floor(reach_mm / mm).astype(int)]
+    corners = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3)
+    lengths = np.sqrt(((corners * mm) ** 2).sum(axis=1))
+    nearest_first = np.argsort(lengths, kind="stable")[: np.count_nonzero(lengths <= reach_mm)]
+    return Steps(corners[nearest_first], lengths[nearest_first], reach_mm)
 
 
 @dataclass(frozen=True)
@@ -70,16 +90,21 @@ class Shell:
         corners: npt.NDArray[np.int32] = (indices + np.array(self._crop.start)).astype(np.int32)
         return corners
 
-    def near(self, other: Shell, steps: Steps) -> Mask:
-        """Which of the surfels have one of the other surface at one of the steps, none longer than the halo."""
+    def first_steps(self, other: Shell, steps: Steps) -> npt.NDArray[np.intp]:
+        """The first, so shortest, of the steps that leads each surfel to one of the other surface; `len(steps)`: none.
+
+        No step may be longer than the halo.
+        """
         strides = np.array([self._codes.shape[1] * self._codes.shape[2], self._codes.shape[2], 1])
-        near = np.zeros(len(self.at), np.bool_)
+        first = np.full(len(self.at), len(steps), np.intp)
         left = np.arange(len(self.at))
-        for jump in steps @ strides:
+        for number, jump in enumerate(steps.corners @ strides):
+            if not len(left):
+                break
             hit = other.on_border[self.at[left] + jump]
-            near[left[hit]] = True
+            first[left[hit]] = number
             left = left[~hit]
-        return near
+        return first
 
 
 @dataclass(frozen=True)
@@ -91,15 +116,15 @@ class TileShells:
 
 
 class Tile:
-    """The labels of both masks over a tile's corners and a halo around them, as wide as the longest step.
+    """The labels of both masks over a tile's corners and a halo around them, as wide along each axis as the steps go.
 
     - `bounds`: of corners, as `boxes.tiles` gives them.
     """
 
-    def __init__(self, pair: MaskPair, bounds: Bounds, halo: int) -> None:
+    def __init__(self, pair: MaskPair, bounds: Bounds, halo: Shape) -> None:
         self._bounds = bounds
         self._halo = halo
-        z, y, x = ((start - 1 - halo, stop + halo) for start, stop in bounds)
+        z, y, x = ((start - 1 - h, stop + h) for (start, stop), h in zip(bounds, halo, strict=True))
         self._around: Bounds = (z, y, x)
         self._prediction = padded(pair.prediction, self._around)
         self._truth = padded(pair.truth, self._around)
@@ -127,17 +152,15 @@ class Tile:
         if found is None:
             return None
         crop = self._crop(found)
-        margin = self._halo + 1
-        return TileShells(
-            Shell(_embedded(prediction, found, margin), crop), Shell(_embedded(truth, found, margin), crop)
-        )
+        z, y, x = ((a - h - 1, b + h + 1) for (a, b), h in zip(found, self._halo, strict=True))
+        return TileShells(Shell(padded(prediction, (z, y, x)), crop), Shell(padded(truth, (z, y, x)), crop))
 
     def _crop(self, found: Bounds) -> Crop:
         """With voxels [a, b) of this tile's array and a margin m, code 0 is the corner after voxel a - m."""
         starts, cores = [], []
-        for (a, b), (first, _), (low, high) in zip(found, self._around, self._bounds, strict=True):
-            start = first + a - self._halo
-            length = b - a + 2 * self._halo + 1
+        for (a, b), (first, _), (low, high), halo in zip(found, self._around, self._bounds, self._halo, strict=True):
+            start = first + a - halo
+            length = b - a + 2 * halo + 1
             starts.append(start)
             cores.append(slice(min(max(low - start, 0), length), min(max(high - start, 0), length)))
         return Crop((starts[0], starts[1], starts[2]), (cores[0], cores[1], cores[2]))
@@ -148,8 +171,3 @@ def _chosen(voxels: Labels, labels: frozenset[int]) -> npt.NDArray[np.uint8]:
     for label in labels:
         chosen |= voxels == label
     return chosen.view(np.uint8)
-
-
-def _embedded(mask: npt.NDArray[np.uint8], found: Bounds, margin: int) -> npt.NDArray[np.uint8]:
-    z, y, x = ((start - margin, stop + margin) for start, stop in found)
-    return padded(mask, (z, y, x))

@@ -3,28 +3,31 @@
 Definitions are those of google-deepmind/surface-distance, which KiTS21 and KiTS23 use: a surfel sits at a voxel corner,
 its distance is that to the nearest surfel of the other mask, and its area weighs it.
 
-Surface Dice needs no distances, only whether one is within the tolerance, and few steps between corners are that short
-(nine for 1.13 mm at 3 x 0.78 x 0.78 mm). Each surfel looks there and no farther.
+Few steps between corners are as short as a tolerance (nine for 1.13 mm at 3 x 0.78 x 0.78 mm), and few are needed from
+most surfels to the other surface: each takes them, shortest first, until it is there. Only for HD95 and ASSD are those
+that do not get there looked up in a k-d tree.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from evaluation.kits import Target
-from evaluation.shell import Tile, steps_within
+from evaluation.shell import Shell, Steps, Tile, steps_within
 from evaluation.surfels import Codes, surfel_areas
-from kits_submit.types import Mask, Spacing
+from kits_submit.types import Spacing
 
 Floats = npt.NDArray[np.float64]
+
+NEARBY_VOXELS = 60  # steps to take before a k-d tree: the reach is the radius of a ball of so many voxels
 
 
 @dataclass(frozen=True)
 class Distances:
-    """Distance in mm and area in mm2 of each surfel of the prediction and of the truth; neither is empty."""
+    """Distances in mm of the surfels of the prediction and of the truth, and the area in mm2 at each; none is empty."""
 
     prediction_mm: Floats
     prediction_mm2: Floats
@@ -52,25 +55,47 @@ class Distances:
         return float(near / (self.prediction_mm2.sum() + self.truth_mm2.sum()))
 
 
-@dataclass
 class _Side:
     """The surfels of one mask over the tiles so far.
 
-    - `total`, `within`: how many by code, all and those within the tolerance.
-    - `corners`, `codes`, `shared`: each surfel, where distances are wanted; a shared one is on both surfaces.
+    - `reached`: how many, by the step that leads to the other surface (the last row: none does) and by code.
+    - `corners`: of each surfel; `far`, `far_codes`: of those that no step leads on. Kept where a tree may be needed.
     """
 
-    total: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(256, np.int64))
-    within: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(256, np.int64))
-    corners: list[npt.NDArray[np.int32]] = field(default_factory=list)
-    codes: list[Codes] = field(default_factory=list)
-    shared: list[Mask] = field(default_factory=list)
+    def __init__(self, steps: Steps, *, keep: bool) -> None:
+        self._steps = steps
+        self._keep = keep
+        self.reached = np.zeros((len(steps) + 1, 256), np.int64)
+        self.corners: list[npt.NDArray[np.int32]] = []
+        self.far: list[npt.NDArray[np.int32]] = []
+        self.far_codes: list[Codes] = []
+
+    def add(self, own: Shell, other: Shell) -> None:
+        first = own.first_steps(other, self._steps)
+        bins = first * 256 + own.codes
+        self.reached += np.bincount(bins, minlength=self.reached.size).reshape(self.reached.shape)
+        if self._keep:
+            far = first == len(self._steps)
+            self.corners.append(own.corners)
+            self.far.append(own.corners[far])
+            self.far_codes.append(own.codes[far])
+
+    def distances(self, other: _Side, spacing_mm: Spacing, areas_mm2: Floats) -> tuple[Floats, Floats]:
+        """Every distance, and the area at it."""
+        near = self.reached[:-1] @ areas_mm2
+        distances, areas = [self._steps.lengths_mm[near > 0]], [near[near > 0]]
+        far = np.concatenate(self.far)
+        if len(far):
+            mm = np.array(spacing_mm)
+            distances.append(_nearest_mm(far * mm, np.concatenate(other.corners) * mm))
+            areas.append(areas_mm2[np.concatenate(self.far_codes)])
+        return np.concatenate(distances), np.concatenate(areas)
 
 
 class SurfaceTally:
     """The surfaces of one target, collected tile by tile.
 
-    - `halo`: how many corners around a tile its surfels look at.
+    - `halo`: how many corners around a tile its surfels look at, along each axis.
     """
 
     def __init__(self, target: Target, spacing_mm: Spacing, *, with_distances: bool) -> None:
@@ -79,34 +104,27 @@ class SurfaceTally:
         self._labels = target.labels
         self._tolerance_mm = target.tolerance_mm
         self._spacing_mm = spacing_mm
-        self._steps = steps_within(spacing_mm, target.tolerance_mm)
-        self._with_distances = with_distances or self._steps is None
-        self._prediction, self._truth = _Side(), _Side()
-        self.halo = 0 if self._steps is None else int(self._steps.max())
+        nearby_mm = float(np.cbrt(NEARBY_VOXELS * np.prod(spacing_mm) * 3 / (4 * np.pi))) if with_distances else 0.0
+        steps = steps_within(spacing_mm, max(nearby_mm, target.tolerance_mm))
+        self._lengths_mm = steps.lengths_mm
+        self._steps_suffice = steps.reach_mm >= target.tolerance_mm
+        self._with_distances = with_distances or not self._steps_suffice
+        self._prediction, self._truth = (_Side(steps, keep=self._with_distances) for _ in range(2))
+        self.halo = steps.halo
 
     def add(self, tile: Tile) -> None:
         """Count a tile; its halo must be at least this tally's."""
         shells = tile.shells(self._labels)
-        if shells is None:
-            return
-        for side, own, other in (
-            (self._prediction, shells.prediction, shells.truth),
-            (self._truth, shells.truth, shells.prediction),
-        ):
-            side.total += np.bincount(own.codes, minlength=256)
-            if self._steps is not None:
-                side.within += np.bincount(own.codes[own.near(other, self._steps)], minlength=256)
-            if self._with_distances:
-                side.corners.append(own.corners)
-                side.codes.append(own.codes)
-                side.shared.append(other.on_border[own.at])
+        if shells is not None:
+            self._prediction.add(shells.prediction, shells.truth)
+            self._truth.add(shells.truth, shells.prediction)
 
     @property
     def empty(self) -> str:
         """Which mask has no surface: `both`, `prediction`, `truth`, or none of them (an empty string)."""
-        if not self._prediction.total.any():
-            return "prediction" if self._truth.total.any() else "both"
-        return "" if self._truth.total.any() else "truth"
+        if not self._prediction.reached.any():
+            return "prediction" if self._truth.reached.any() else "both"
+        return "" if self._truth.reached.any() else "truth"
 
     def surface_dice(self) -> float:
         """Share of both surfaces' area that lies within the tolerance of the other; both empty 1, one empty 0.
@@ -116,11 +134,11 @@ class SurfaceTally:
         """
         if self.empty:
             return float(self.empty == "both")
-        if self._steps is None:
+        if not self._steps_suffice:
             return self.distances().share_within(self._tolerance_mm)
-        areas = surfel_areas(self._spacing_mm)
-        within = (self._prediction.within + self._truth.within) @ areas
-        return float(within / ((self._prediction.total + self._truth.total) @ areas))
+        area_mm2 = (self._prediction.reached + self._truth.reached) @ surfel_areas(self._spacing_mm)
+        within = area_mm2[:-1][self._lengths_mm <= self._tolerance_mm]
+        return float(within.sum() / area_mm2.sum())
 
     def distances(self) -> Distances:
         """Of every surfel.
@@ -131,26 +149,17 @@ class SurfaceTally:
         if self.empty or not self._with_distances:
             raise ValueError("distances need two surfaces, collected with `with_distances`")
         areas = surfel_areas(self._spacing_mm)
-        mm = np.array(self._spacing_mm)
-        prediction = np.concatenate(self._prediction.corners) * mm
-        truth = np.concatenate(self._truth.corners) * mm
         return Distances(
-            prediction_mm=_nearest_mm(prediction, truth, np.concatenate(self._prediction.shared)),
-            prediction_mm2=areas[np.concatenate(self._prediction.codes)],
-            truth_mm=_nearest_mm(truth, prediction, np.concatenate(self._truth.shared)),
-            truth_mm2=areas[np.concatenate(self._truth.codes)],
+            *self._prediction.distances(self._truth, self._spacing_mm, areas),
+            *self._truth.distances(self._prediction, self._spacing_mm, areas),
         )
 
 
-def _nearest_mm(points: Floats, others: Floats, shared: Mask) -> Floats:
-    """Distance from each point to the nearest of the others; 0 without looking for shared ones."""
+def _nearest_mm(points: Floats, others: Floats) -> Floats:
+    """Distance from each point to the nearest of the others."""
     from scipy.spatial import cKDTree
 
-    distances = np.zeros(len(points))
-    if not shared.all():
-        tree = cKDTree(others, balanced_tree=False, compact_nodes=False)
-        distances[~shared] = tree.query(points[~shared])[0]
-    return distances
+    return np.asarray(cKDTree(others, balanced_tree=False, compact_nodes=False).query(points)[0])
 
 
 def _percentile(distances_mm: Floats, areas_mm2: Floats, share: float) -> float:

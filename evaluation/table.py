@@ -46,7 +46,7 @@ def render(report: Report) -> Table:
     sections = [_cases_section(report)]
     if report.scored:
         summary = plain_table(_SUMMARY_HEADER, _summary_lines(report))
-        notes = (*report.policy.split("; "), "intervals: bootstrap over cases")
+        notes = (*report.policy.split("; "), *report.empties, "intervals: bootstrap over cases")
         sections.append(section("Over the cases", summary, *notes))
         if "lesion_truth" in report.keys:
             sections.append(section("Over all lesions", plain_table(_LESION_HEADER, _lesion_lines(report))))
@@ -120,8 +120,10 @@ def as_markdown(report: Report) -> str:
     for row in report.rows:
         cells = [shown(key, row.scores.get(key)) for key in keys]
         bold = [f"**{c}**" if (row.case, key) in marked else c for key, c in zip(keys, cells, strict=True)]
-        lines.append([row.case, *bold])
+        lines.append([row.case, *(bold if row.error is None else ["error", *bold[1:]])])
     parts.append(markdown_table(("case", *map(label, keys)), lines))
+    if report.empties:
+        parts.append("\n".join(f"- {line}" for line in report.empties))
     if report.issues:
         parts.append("\n".join(f"- {issue.message}" for issue in report.issues))
     return "\n\n".join(part.rstrip("\n") for part in parts) + "\n"

@@ -8,12 +8,13 @@ from typing import Annotated
 import typer
 
 from kits_submit.errors import InputError
-from train import CHECKPOINT
+from train import best_of
 
 
 def export_command(
     source: Annotated[
-        Path | None, typer.Argument(metavar="[RUN]", help="Run folder or checkpoint. Default: the newest under runs/.")
+        Path | None,
+        typer.Argument(metavar="[RUN]", help="Run folder or checkpoint. Default: the newest run."),
     ] = None,
     out: Annotated[Path, typer.Option(help="The ONNX file; its parity report goes beside it.")] = Path(
         "build/kits.onnx"
@@ -56,24 +57,24 @@ def export(checkpoint: Path, out: Path, report: Path) -> tuple[float, int]:
 
 
 def checkpoint_of(source: Path) -> Path:
-    """A checkpoint itself, or a run folder's.
+    """A checkpoint itself, or a run folder's best: of its second stage, where that has begun.
 
     Raises:
         InputError: neither.
     """
-    path = source / CHECKPOINT if source.is_dir() else source
-    if not path.is_file():
-        raise InputError("no checkpoint there", fix="give a run folder of `kits-submit train`", path=path)
+    path = best_of(source) if source.is_dir() else source
+    if path is None or not path.is_file():
+        raise InputError("no checkpoint there", fix="give a run folder of `kits-submit train`", path=source)
     return path
 
 
 def newest_checkpoint(runs: Path) -> Path:
-    """The checkpoint written last among RUNS/*/checkpoint.pt.
+    """The best of the run under RUNS that wrote its own last.
 
     Raises:
         InputError: none there.
     """
-    found = sorted(runs.glob(f"*/{CHECKPOINT}"), key=lambda path: path.stat().st_mtime)
-    if not found:
+    bests = [best for run in runs.glob("*") if (best := best_of(run)) is not None]
+    if not bests:
         raise InputError("no run in it", fix="train first (`kits-submit train`) or name a checkpoint", path=runs)
-    return found[-1]
+    return max(bests, key=lambda path: path.stat().st_mtime)

@@ -6,9 +6,11 @@ Layouts, one level deep:
     case_00000.nii.gz, case_00000_0000.nii.gz             flat; nnU-Net's channel suffix
     imaging_00000.nii.gz [+ segmentation_00000.nii.gz]    KiTS19's flat download
     anything.nii.gz                                       a file without a KiTS number keeps its own name
+    images/ct/anything.mha                                Grand Challenge; its masks keep the file's whole name
     prediction_00000.nii.gz                               masks: what this program and KiTS19's upload write
 
-A folder that holds none of these but a `data` or `dataset` folder (the KiTS repositories) is entered.
+Each may be `.nii.gz`, `.nii` or `.mha`. A folder that holds none of these but a `data` or `dataset` folder (the KiTS
+repositories) or Grand Challenge's `images/ct` is entered.
 """
 
 from __future__ import annotations
@@ -23,11 +25,13 @@ from kits_submit.errors import InputError
 
 IMAGE_NAMES = ("imaging",)
 MASK_NAMES = ("segmentation", "aggregated_MAJ_seg", "prediction")
-SUFFIXES = (".nii.gz", ".nii")
+SUFFIXES = (".nii.gz", ".nii", ".mha")
+GRAND_CHALLENGE_IMAGES = Path("images", "ct")  # below /input, and below /output where the masks go
+GRAND_CHALLENGE_MASKS = Path("images", "kidney-tumor-and-cyst")
 
 _NUMBERED = re.compile(r"(?:(?P<kind>case|imaging|segmentation|prediction)_)?(?P<number>\d{1,9})(?P<channel>_0000)?")
 _KIND = re.compile(r"(?P<kind>imaging|segmentation|prediction)_.+")
-_REPOSITORY_FOLDERS = ("data", "dataset")
+_INNER_FOLDERS = (Path("data"), Path("dataset"), GRAND_CHALLENGE_IMAGES)
 
 
 @dataclass(frozen=True)
@@ -51,7 +55,7 @@ class Case:
 
 
 def stem(path: Path) -> str | None:
-    """A NIfTI file's name without its suffix; None for any other or a hidden file."""
+    """A NIfTI or MetaImage file's name without its suffix; None for any other or a hidden file."""
     for suffix in SUFFIXES:
         if path.name.endswith(suffix) and not path.name.startswith(".") and path.name != suffix:
             return path.name.removesuffix(suffix)
@@ -70,10 +74,22 @@ def case_id(name: str) -> str:
     return name.removeprefix(f"{_kind(name)}_")
 
 
-def prediction_name(case: str) -> str:
+def prediction_name(case: str, suffix: str = ".nii.gz") -> str:
     """The mask's file name that KiTS19's upload asks for: `prediction_00042.nii.gz`."""
     number = case.removeprefix("case_")
-    return f"prediction_{number if number.isdigit() else case}.nii.gz"
+    return f"prediction_{number if number.isdigit() else case}{suffix}"
+
+
+def prediction_path(case: str, image: Path) -> Path:
+    """Where a case's mask goes, below the output folder: in its image's format (`.nii` is compressed).
+
+    `prediction_00042.nii.gz`; for a Grand Challenge image `images/kidney-tumor-and-cyst/` and the image's own name.
+    """
+    if image.suffix != ".mha":
+        return Path(prediction_name(case))
+    if _is_grand_challenge(image.parent):
+        return GRAND_CHALLENGE_MASKS / image.name
+    return Path(prediction_name(case, image.suffix))
 
 
 def find_cases(source: Path) -> list[Case]:
@@ -92,7 +108,8 @@ def find_cases(source: Path) -> list[Case]:
     labels = _labels_beside(entries)
     for path, name in _volumes(entries):
         if _kind(name) not in ("segmentation", "prediction"):
-            cases.append(Case(case_id(name), image=path, label=labels.get(case_id(name))))
+            case = name if _is_grand_challenge(folder) else case_id(name)
+            cases.append(Case(case, image=path, label=labels.get(case)))
     if not cases:
         raise InputError(
             "no case found",
@@ -109,11 +126,22 @@ def find_masks(source: Path) -> dict[str, Path]:
     Raises:
         InputError: nothing there, no mask in it, or one case twice.
     """
+    found = list_masks(source)
+    _refuse_duplicates(found, source)
+    return dict(found)
+
+
+def list_masks(source: Path) -> list[tuple[str, Path]]:
+    """As `find_masks`, with every file of a case that is there twice.
+
+    Raises:
+        InputError: nothing there, or no mask in it.
+    """
     if source.is_file():
         name = stem(source)
         if name is None:
             raise _not_nifti(source)
-        return {_own_id(source, name): source}
+        return [(_own_id(source, name), source)]
     folder = _enter(source)
     entries = _listing(folder)
     found = [(case_id(entry.name), mask) for entry in entries if _is_dir(entry) for mask in _named(entry, MASK_NAMES)]
@@ -128,8 +156,7 @@ def find_masks(source: Path) -> dict[str, Path]:
             fix="expected prediction_00000.nii.gz, case_00000.nii.gz or case_00000/segmentation.nii.gz in it",
             path=source,
         )
-    _refuse_duplicates(found, source)
-    return dict(sorted(found))
+    return sorted(found)
 
 
 def _single(path: Path) -> Case:
@@ -156,6 +183,10 @@ def _case_folder(folder: Path, image: Path | None = None) -> Case:
 def _labels_beside(entries: list[Path]) -> dict[str, Path]:
     """`segmentation_00000.nii.gz` of a flat folder, by case."""
     return {case_id(name): path for path, name in _volumes(entries) if _kind(name) == "segmentation"}
+
+
+def _is_grand_challenge(folder: Path) -> bool:
+    return folder.absolute().parts[-2:] == GRAND_CHALLENGE_IMAGES.parts
 
 
 def _is_dir(path: Path) -> bool:
@@ -219,7 +250,7 @@ def _enter(source: Path) -> Path:
     entries = _listing(source)
     if any(stem(entry) for entry in entries) or any(_is_dir(entry) and _is_case_folder(entry) for entry in entries):
         return source
-    inner = [source / name for name in _REPOSITORY_FOLDERS if (source / name).is_dir()]
+    inner = [source / name for name in _INNER_FOLDERS if _is_dir(source / name)]
     return inner[0] if inner else source
 
 
@@ -234,4 +265,4 @@ def _refuse_duplicates(found: Iterable[tuple[str, Path]], source: Path) -> None:
 
 
 def _not_nifti(path: Path) -> InputError:
-    return InputError("not a NIfTI file name", fix="give a .nii.gz or .nii file, or a folder of cases", path=path)
+    return InputError("not a NIfTI file name", fix="give a .nii.gz, .nii or .mha file, or a folder of cases", path=path)

@@ -17,6 +17,9 @@ from kits_submit.pipeline import CaseResult, Watcher
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from kits_submit.rehearsal.rehearse import Rehearsal
+    from kits_submit.rehearsal.terms import Budget, Limit
+
 _PLAIN_WIDTH = 110  # of a table in a file or a pipe
 _debugging = ContextVar("debugging", default=False)
 
@@ -121,7 +124,8 @@ class Progress(Watcher):
         self._bars.advance(self._cases)
         if result.error:
             self._bars.stop()
-            say(f"failed: {result.case}: {result.error}")
+            instead = "; an all-background mask stands in its place" if result.prediction else ""
+            say(f"failed: {result.case}: {result.error}{instead}")
             if _debugging.get():
                 say(result.trace)
             self._bars.start()
@@ -146,7 +150,7 @@ def case_table(results: Sequence[CaseResult]) -> Table:
         table.add_column(heading, justify="left" if heading == "case" else "right")
     for result in results:
         if result.error:
-            table.add_row(result.case, "[red]failed[/red]")
+            table.add_row(result.case, f"[red]{result.status}[/red]")
             continue
         table.add_row(
             result.case,
@@ -170,6 +174,37 @@ def facts_table(title: str, facts: Sequence[tuple[str, str]]) -> Table:
     for name, value in facts:
         table.add_row(name, value)
     return table
+
+
+def verdict(text: str) -> None:
+    """The one line on stdout that a rehearsal comes down to."""
+    sys.stdout.write(f"verdict: {text}\n")
+    sys.stdout.flush()
+
+
+def rehearsal_tables(rehearsal: Rehearsal, budget: Budget, cage: str, limits: Sequence[Limit]) -> list[Table]:
+    """What a rehearsal took, a row a case, and how each limit was held."""
+    from rich.table import Table
+
+    taken = Table(title=f"Rehearsed: {cage}", title_justify="left")
+    for heading in ("case", "status", "seconds", "peak MB", "memory GB s", "GPU peak MB", "GPU GB s"):
+        taken.add_column(heading, justify="left" if heading in ("case", "status") else "right")
+    whole = ("whole run", f"exit {rehearsal.exit_code}", rehearsal.whole)
+    for case, status, used in (*rehearsal.cases, whole):
+        gpu = (f"{used.gpu / 1e6:.0f}", f"{used.gpu_byte_seconds / 1e9:.1f}") if rehearsal.sees_gpu else ("-", "-")
+        figures = (f"{used.seconds:.1f}", f"{used.resident / 1e6:.0f}", f"{used.byte_seconds / 1e9:.1f}")
+        taken.add_row(case, status, *figures, *gpu)
+    each = "" if budget.case_seconds is None else f", {budget.case_seconds:g} s a case"
+    held = Table(
+        title=f"Limits: {budget.memory_bytes / 1e9:.2f} GB, {budget.seconds:g} s{each}, {budget.files} files, "
+        f"{budget.processes} processes and threads (had {rehearsal.whole.threads})",
+        title_justify="left",
+    )
+    for heading in ("limit", "enforced", "how"):
+        held.add_column(heading)
+    for limit in limits:
+        held.add_row(limit.name, "yes" if limit.enforced else "[yellow]no[/yellow]", limit.how)
+    return [taken, held]
 
 
 class _Stopped(BaseException):

@@ -1,66 +1,137 @@
-"""What would run here, and whether the model is whole. Prints nothing."""
+"""What would run here, and whether it can. Prints nothing."""
 
 from __future__ import annotations
 
+import ctypes
+import os
 import platform
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-import numpy as np
-
+from kits_submit.budget import least_bytes
 from kits_submit.engine.model import Model, load_model
-from kits_submit.engine.onnxruntime import OnnxRuntimeEngine, import_onnxruntime
-from kits_submit.engine.protocol import Engine
+from kits_submit.engine.onnxruntime import import_onnxruntime
 from kits_submit.engine.select import gpu_present, select_engine
-from kits_submit.errors import KitsError, ModelError
+from kits_submit.errors import BudgetError, KitsError, OutputError
+from kits_submit.limits import free_memory
+from kits_submit.parity import check_parity
+from kits_submit.recipe import Recipe
 
-_PACKAGES = ("numpy", "scipy", "nibabel", "isal", "onnxruntime-gpu", "onnxruntime", "openvino")
-_PROBE = (1, 1, 16, 32, 32)
+Fact = tuple[str, str]
+
+_PACKAGES = (
+    "numpy", "scipy", "nibabel", "isal", "onnxruntime-gpu", "onnxruntime", "openvino", "nvidia-cuda-runtime-cu12",
+    "nvidia-cudnn-cu12", "tensorrt",
+)  # fmt: skip
+_DRIVER_QUERY = ("nvidia-smi", "--query-gpu=name,driver_version,memory.total", "--format=csv,noheader")
+_MEDIAN_CASE = ((108, 512, 512), (3.0, 0.78, 0.78))  # of KiTS19
+_LARGEST_CASE = ((1059, 512, 512), (0.5, 0.78, 0.78))  # of KiTS19, case_00151
+_LEAST_DISK_BYTES = 100 << 20
 
 
-def examine(model_path: Path, device: str) -> tuple[list[tuple[str, str]], KitsError | None]:
-    """Facts for people, (name, value) each, and what makes this machine unfit, None where nothing does."""
-    facts = [
-        ("python", f"{platform.python_version()} on {platform.system()} {platform.machine()}"),
-        *(("package", f"{name} {installed}") for name in _PACKAGES if (installed := _version(name))),
-        ("providers", ", ".join(import_onnxruntime().get_available_providers())),
-        ("NVIDIA GPU", "visible" if gpu_present() else "none visible"),
-    ]
+def examine(model_path: Path, device: str, output: Path | None = None) -> tuple[list[Fact], list[KitsError]]:
+    """Facts for people, (name, value) each, and all that makes this machine unfit.
+
+    Args:
+        output: a folder that masks are to be written into; temporary files are tried in any case.
+    """
+    facts = [*_system(), *_gpu()]
+    failures: list[KitsError] = []
     try:
         model = load_model(model_path)
-        facts += [
-            ("model", f"{model_path} ({len(model.content) / 1e6:.2f} MB)"),
-            ("sha256", model.sha256),
-            ("recipe", _recipe(model)),
-        ]
+        facts += _model(model)
         selection = select_engine(device, model)
         facts += [("stepped down", step) for step in selection.steps]
         facts += [("engine", selection.engine.name), ("device", selection.engine.device)]
-        facts.append(("parity with CPU", f"logits differ by at most {_parity(selection.engine, model):.1e}"))
+        facts.append(("parity with CPU", check_parity(selection.engine, model)))
     except KitsError as failure:
-        return facts, failure
-    return facts, None
+        failures.append(failure)
+    else:
+        facts += _memory(model.recipe, failures)
+    for name, folder in (("temporary files", Path(tempfile.gettempdir())), ("output", output)):
+        if folder is not None:
+            facts += _disk(name, folder, failures)
+    return facts, failures
 
 
-def _recipe(model: Model) -> str:
+def _system() -> Iterator[Fact]:
+    yield "python", f"{platform.python_version()} on {platform.system()} {platform.machine()}"
+    yield "user", f"id {os.getuid()}, {len(os.sched_getaffinity(0))} processors"
+    for name in _PACKAGES:
+        try:
+            yield "package", f"{name} {version(name)}"
+        except PackageNotFoundError:
+            continue
+    yield "providers", ", ".join(import_onnxruntime().get_available_providers())
+
+
+def _gpu() -> Iterator[Fact]:
+    if not gpu_present():
+        yield "NVIDIA GPU", "none visible"
+        return
+    try:
+        told = subprocess.run(_DRIVER_QUERY, capture_output=True, text=True, check=True, timeout=20).stdout  # noqa: S603
+        for line in told.splitlines():
+            name, driver, memory = (part.strip() for part in line.split(","))
+            yield "NVIDIA GPU", f"{name}, {memory}, driver {driver}"
+    except (OSError, ValueError, subprocess.SubprocessError):
+        yield "NVIDIA GPU", "visible, but nvidia-smi does not answer"
+    yield "CUDA of the driver", _driver_cuda()
+
+
+def _driver_cuda() -> str:
+    """The newest CUDA that the driver runs, as the driver itself says."""
+    number = ctypes.c_int()
+    try:
+        if ctypes.CDLL("libcuda.so.1").cuDriverGetVersion(ctypes.byref(number)):
+            return "unknown: the driver does not answer"
+    except (OSError, AttributeError):
+        return "unknown: no libcuda.so.1"
+    return f"{number.value // 1000}.{number.value % 1000 // 10}"
+
+
+def _model(model: Model) -> Iterator[Fact]:
     recipe = model.recipe
     spacing = " x ".join(f"{s:g}" for s in recipe.spacing_mm)
     low, high = recipe.clip_hu
-    return f"{spacing} mm, {low:g} to {high:g} HU, patch {recipe.patch}, margin {recipe.margin}"
+    yield "model", f"{model.path} ({len(model.content) / 1e6:.2f} MB)"
+    yield "sha256", model.sha256
+    yield "recipe", f"{spacing} mm, {low:g} to {high:g} HU, patch {recipe.patch}, margin {recipe.margin}"
 
 
-def _parity(engine: Engine, model: Model) -> float:
-    probe = np.random.default_rng(0).standard_normal(_PROBE).astype(np.float32)
-    difference = float(np.abs(engine.run(probe) - OnnxRuntimeEngine(model.content, "cpu").run(probe)).max())
-    if not difference < 1e-2:
-        raise ModelError(
-            f"{engine.device} differs from the CPU by {difference:.3g}", fix="use --device cpu", path=model.path
-        )
-    return difference
+def _memory(recipe: Recipe, failures: list[KitsError]) -> Iterator[Fact]:
+    """Free memory, and whether KiTS19's median and largest case fit into it; the median must."""
+    free = free_memory()
+    if free is None:
+        yield "free memory", "unknown: this system does not tell"
+        return
+    source = f"{free.free_bytes / 1e9:.1f} GB of {free.limit_bytes / 1e9:.1f} GB {free.source}"
+    yield "free memory", source
+    for name, (shape, spacing_mm) in (("median case", _MEDIAN_CASE), ("largest case", _LARGEST_CASE)):
+        needed = least_bytes(shape, spacing_mm, recipe)
+        fits = needed <= free.free_bytes
+        yield f"KiTS19's {name}", f"needs {needed / 1e9:.1f} GB: {'fits' if fits else 'does not fit'}"
+        if not fits and (shape, spacing_mm) == _MEDIAN_CASE:
+            failures.append(
+                BudgetError(f"a median case needs {needed / 1e9:.1f} GB, free: {source}", fix="give it more memory")
+            )
 
 
-def _version(package: str) -> str | None:
+def _disk(name: str, folder: Path, failures: list[KitsError]) -> Iterator[Fact]:
+    while not folder.exists() and folder != folder.parent:  # a run makes it
+        folder = folder.parent
     try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
+        with tempfile.TemporaryFile(dir=folder):
+            free = shutil.disk_usage(folder).free
+    except OSError as error:
+        fix = f"give a folder that this user (id {os.getuid()}) may write"
+        failures.append(OutputError(f"cannot be written ({error.strerror or error})", fix=fix, path=folder))
+        yield name, f"{folder} cannot be written"
+        return
+    yield name, f"{folder} can be written, {free / 1e9:.1f} GB free"
+    if free < _LEAST_DISK_BYTES:
+        failures.append(OutputError(f"only {free / 1e6:.0f} MB are free", fix="make space", path=folder))

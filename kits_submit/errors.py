@@ -2,7 +2,7 @@
 
     code  kind                what it means
     ----  ------------------  ---------------------------------------------------------
-       0                      every case done
+       0                      every case done (with `--on-failure background`: or a mask written in its place)
        1                      a bug in this program (please report it; `--debug` shows where)
        2                      wrong command line (Typer's own)
        3  InputError          a folder or file is missing, holds no case, or names one twice
@@ -13,11 +13,13 @@
        8  DeviceError         the device asked for is not there, or it failed
        9  OutputError         the output cannot be written
       10  MixedError          cases failed for reasons of several kinds
+      11  BudgetError         more memory or time is needed than there is
      130                      interrupted (Ctrl-C)
      143                      terminated (SIGTERM)
 
 A batch exits with the kind that its failed cases share, and with 10 where they differ;
-the cases that did not fail are done all the same.
+the cases that did not fail are done all the same. SIGKILL, and a container's memory limit, end it with 137
+and no line of ours; run again, and the cases done are kept.
 """
 
 from __future__ import annotations
@@ -82,6 +84,10 @@ class OutputError(KitsError):
 
 class MixedError(KitsError):
     exit_code = 10
+
+
+class BudgetError(KitsError):
+    exit_code = 11
 
 
 def batch_exit_code(codes: Iterable[int]) -> int:

@@ -25,15 +25,15 @@ if TYPE_CHECKING:
 
 CHUNK_BYTES = 32 << 20
 GZIP_LEVEL = 1
-_DEFLATE_MAX_RATIO = 1032  # one deflate block cannot expand further (RFC 1951: 258 bytes from 2 bits)
+DEFLATE_MAX_RATIO = 1032  # one deflate block cannot expand further (RFC 1951: 258 bytes from 2 bits)
 _HEADER_BYTES = 540  # NIfTI-2's; NIfTI-1's 348 is its beginning
 _MOST_OFFSET = 1 << 30
-_DAMAGED = "it is damaged or was not downloaded whole: get it again"
+DAMAGED = "it is damaged or was not downloaded whole: get it again"
 
 
 @dataclass
 class Nifti:
-    """An open file.
+    """An open file, NIfTI or another whose `header` gives its voxels' type by `get_data_dtype`.
 
     - `shape`: as stored, three axes or more, those after the third of length one.
     - `scaling`: (slope, intercept), None where the stored values are the values.
@@ -67,7 +67,7 @@ class Nifti:
         with _told_as_volume_error(self.path):
             data = self.stream.read(wanted)
         if len(data) < wanted:
-            raise VolumeError("the voxels end early", fix=_DAMAGED, path=self.path)
+            raise VolumeError("the voxels end early", fix=DAMAGED, path=self.path)
         return data
 
 
@@ -162,9 +162,9 @@ def _told_as_volume_error(path: Path) -> Iterator[None]:
     try:
         yield
     except EOFError:
-        raise VolumeError("the gzip stream ends early", fix=_DAMAGED, path=path) from None
+        raise VolumeError("the gzip stream ends early", fix=DAMAGED, path=path) from None
     except (gzip.BadGzipFile, IsalError) as error:  # type: ignore[misc]  # isal's stub makes the class an instance
-        raise VolumeError(f"not a whole gzip file ({error})", fix=_DAMAGED, path=path) from None
+        raise VolumeError(f"not a whole gzip file ({error})", fix=DAMAGED, path=path) from None
     except OSError as error:
         raise VolumeError(f"cannot be read ({error.strerror or error})", fix="check the file", path=path) from None
 
@@ -183,7 +183,7 @@ def _parse(block: bytes, path: Path) -> Nifti1Header:
     try:
         header: Nifti1Header = kind(block[:length], check=False)
     except (WrapStructError, HeaderDataError, ValueError) as error:
-        raise VolumeError(f"the NIfTI header is damaged ({error})", fix=_DAMAGED, path=path) from None
+        raise VolumeError(f"the NIfTI header is damaged ({error})", fix=DAMAGED, path=path) from None
     if header["magic"].item()[:3] not in (b"n+1", b"n+2"):
         raise VolumeError("not a single-file NIfTI", fix="convert it to one .nii.gz file", path=path)
     return header
@@ -201,7 +201,7 @@ def _offset(header: Nifti1Header, path: Path) -> int:
     """Where the voxels begin; 0 is read as the least, as nibabel does."""
     offset, least = float(header["vox_offset"]), int(type(header).single_vox_offset)
     if not (offset == 0 or least <= offset <= _MOST_OFFSET):
-        raise VolumeError(f"vox_offset is {offset}, allowed: {least} to {_MOST_OFFSET}", fix=_DAMAGED, path=path)
+        raise VolumeError(f"vox_offset is {offset}, allowed: {least} to {_MOST_OFFSET}", fix=DAMAGED, path=path)
     return max(int(offset), least)
 
 
@@ -217,9 +217,9 @@ def _refuse_impossible_size(path: Path, shape: tuple[int, ...], header: Nifti1He
     wanted = dtype.itemsize
     for n in shape:
         wanted *= n
-    held = path.stat().st_size * (_DEFLATE_MAX_RATIO if path.name.endswith(".gz") else 1)
+    held = path.stat().st_size * (DEFLATE_MAX_RATIO if path.name.endswith(".gz") else 1)
     if wanted > held:
-        raise VolumeError(f"the header says {shape}, more than the file can hold", fix=_DAMAGED, path=path)
+        raise VolumeError(f"the header says {shape}, more than the file can hold", fix=DAMAGED, path=path)
 
 
 def _affine(header: Nifti1Header, path: Path) -> Affine:
@@ -233,10 +233,18 @@ def _affine(header: Nifti1Header, path: Path) -> Affine:
             affine: Affine = np.asarray(header.get_best_affine(), np.float64)
     except (HeaderDataError, ValueError) as error:
         raise VolumeError(f"the header's orientation is invalid ({error})", fix=fix, path=path) from None
-    lengths = np.linalg.norm(affine[:3, :3], axis=0) if np.isfinite(affine).all() else np.zeros(3)
-    if not (lengths > 0).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-3 * lengths.prod():
+    if not has_volume(affine):
         raise VolumeError("the header's orientation is not finite or has no volume", fix=fix, path=path)
     return affine
+
+
+def has_volume(affine: Affine) -> bool:
+    """Whether a 4x4 affine is finite and its three axes span a volume."""
+    with np.errstate(all="ignore"):
+        lengths = np.linalg.norm(affine[:3, :3], axis=0)
+        volume = np.linalg.det(affine[:3, :3])
+        finite = np.isfinite(affine).all() and np.isfinite(lengths.prod()) and np.isfinite(volume)
+        return bool(finite and (lengths > 0).all() and abs(volume) >= 1e-3 * lengths.prod())
 
 
 def _scaling(header: Nifti1Header, path: Path) -> tuple[float, float] | None:

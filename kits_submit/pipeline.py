@@ -32,7 +32,7 @@ from kits_submit.patches import PatchPlan
 from kits_submit.postprocess import refine_in_place, volume_ml
 from kits_submit.recipe import Recipe
 from kits_submit.restore import Restorer, Slab
-from kits_submit.stitch import Arriving, Network, NotFinite, slabs
+from kits_submit.stitch import Arriving, Network, NotFiniteError, slabs
 from kits_submit.submission import write_prediction
 from kits_submit.types import KIDNEY, TUMOR, Batch, Logits, Shape
 from kits_submit.volume import Grid, open_planes
@@ -121,7 +121,9 @@ def run_cases(
     Args:
         plan: another patch plan than the Recipe's.
     """
-    with _Batch(output, model.recipe, selection, watcher or Watcher(), plan or PatchPlan.of(model.recipe), jobs) as batch:
+    with _Batch(
+        output, model.recipe, selection, watcher or Watcher(), plan or PatchPlan.of(model.recipe), jobs
+    ) as batch:
         return batch.run(cases)
 
 
@@ -171,7 +173,7 @@ class _Batch:
             reader = self._readers[case.case_id]
             try:
                 return self._compute(case, result, reader)
-            except (DeviceError, NotFinite) as error:
+            except (DeviceError, NotFiniteError) as error:
                 reader.close()
                 if not self._selection.step_down(error.what):
                     raise
@@ -258,7 +260,7 @@ def _read(case: Case, recipe: Recipe, result: CaseResult) -> Iterator[Any]:
     with open_planes(case.image) as source:
         grid = source.grid
         shape = target_shape(grid.shape, grid.spacing_mm, recipe.spacing_mm)
-        _refuse_impossible(grid, shape)
+        refuse_impossible(grid, shape)
         yield _Head(grid, shape, source.axis, source.descending)
         rows, columns = (n for axis, n in enumerate(shape) if axis != source.axis)
         stored = _clocked(source.stream, result, "read")
@@ -267,9 +269,7 @@ def _read(case: Case, recipe: Recipe, result: CaseResult) -> Iterator[Any]:
             yield i, standardise(np.array(plane, np.float32, order="C"), recipe)
 
 
-def _finish(
-    slabs: Iterator[Slab], head: _Head, case: Case, output: Path, recipe: Recipe, result: CaseResult
-) -> None:
+def _finish(slabs: Iterator[Slab], head: _Head, case: Case, output: Path, recipe: Recipe, result: CaseResult) -> None:
     """Restore, refine, write and measure: what becomes of a case behind the network."""
     grid = head.grid
     labels = grid.canonical_view(np.zeros(grid.stored_shape[:3], np.uint8, order="F"))
@@ -328,7 +328,7 @@ def manifest(
     }
 
 
-def _refuse_impossible(grid: Grid, shape: Shape) -> None:
+def refuse_impossible(grid: Grid, shape: Shape) -> None:
     """A body is no longer than a few metres: a larger field of view is a wrong unit, and would need terabytes."""
     extent_mm = [n * s for n, s in zip(grid.shape, grid.spacing_mm, strict=True)]
     if max(extent_mm) > _LONGEST_MM:

@@ -83,7 +83,8 @@ class Restorer:
         if wanted.size == 0:
             return
         rows, columns = (
-            _Extent(self._shape[a], n_out, span) for a, n_out, span in zip(others, labels.shape[1:], box[1:], strict=True)
+            _Extent(self._shape[a], n_out, span)
+            for a, n_out, span in zip(others, labels.shape[1:], box[1:], strict=True)
         )
         low = int(along.low[wanted[0]])
         planes = slice(low - held.start, int(along.high[wanted[-1]]) + 1 - held.start)
@@ -95,7 +96,7 @@ class Restorer:
 
 
 def restore_labels(probabilities: Probabilities, shape: Shape) -> Labels:
-    """The class of highest probability at each voxel of the source grid, from KZYX probabilities on the Recipe's grid."""
+    """The likeliest class of each voxel of the source grid, from KZYX probabilities on the Recipe's grid."""
     labels = np.zeros(shape, np.uint8)
     z, y, x = probabilities.shape[1:]
     Restorer(labels, (z, y, x), probabilities=lambda box: box).add(Slab(0, 0, z, probabilities))

@@ -1,7 +1,7 @@
 """Patches through an engine and back into one answer, slab by slab. Knows nothing of files or HU.
 
-A volume comes plane by plane along one axis. As soon as a row of patches across that axis has its planes it is computed,
-and as soon as no later row can touch a slab the slab leaves. So no more of the image is held than a patch is deep, and
+A volume comes plane by plane along one axis. As soon as a row of patches across that axis has its planes it is
+computed, and as soon as no later row can touch a slab the slab leaves. So no more of the image is held than a patch is deep, and
 the network runs while the file is still being read.
 """
 
@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from kits_submit.engine.protocol import Engine, OutOfMemory
+from kits_submit.engine.protocol import Engine, OutOfMemoryError
 from kits_submit.errors import ModelError
 from kits_submit.patches import PatchBox, PatchPlan, Span, batches
 from kits_submit.recipe import Recipe
@@ -23,7 +23,7 @@ from kits_submit.types import Batch, Image, Logits, Probabilities, Shape
 Told = Callable[[int, int], None]
 
 
-class NotFinite(ModelError):
+class NotFiniteError(ModelError):
     """The network answered with NaN or infinite values: the device's fault, or the weights'."""
 
 
@@ -53,8 +53,8 @@ def stitch(
 ) -> Probabilities:
     """Class probabilities of a standardised ZYX image, KZYX on the same grid.
 
-    By the Recipe's plan each voxel's value is that of the one patch that keeps it: nothing is blended, so a network that
-    is a function of each voxel alone gives the same bits stitched as whole.
+    By the Recipe's plan each voxel's value is that of the one patch that keeps it: nothing is blended, so a network
+    that is a function of each voxel alone gives the same bits stitched as whole.
 
     Args:
         outside: the standardised value beyond the volume (air).
@@ -69,7 +69,8 @@ def stitch(
     z, y, x = image.shape
     probabilities = np.empty((len(recipe.labels), z, y, x), np.float32)
     network = Network(engine, len(recipe.labels), outside, batch_size)
-    for slab in slabs(Arriving((z, y, x), 0, False, enumerate(image)), plan or PatchPlan.of(recipe), network, on_patches):
+    volume = Arriving((z, y, x), axis=0, descending=False, planes=enumerate(image))
+    for slab in slabs(volume, plan or PatchPlan.of(recipe), network, on_patches):
         probabilities[:, slab.start : slab.stop] = softmax(slab.scores)
     return probabilities
 
@@ -112,7 +113,7 @@ class Network:
     def _run(self, batch: Batch) -> Logits:
         try:
             logits = self.engine.run(batch)
-        except OutOfMemory:
+        except OutOfMemoryError:
             half = len(batch) // 2
             if half == 0:
                 raise
@@ -133,7 +134,7 @@ def slabs(volume: Arriving, plan: PatchPlan, network: Network, on_patches: Told 
         rows.reverse()
     total, done = sum(len(boxes) for _, boxes in rows), 0
     window = _Window(volume)
-    merged = (_Kept if plan.overlap is None else _Blended)(volume, plan, network.classes)
+    merged = _Kept(volume, network.classes) if plan.overlap is None else _Blended(volume, plan, network.classes)
     for i, (span, boxes) in enumerate(rows):
         block = window.advance(span)
         origin = tuple(span.start if axis == volume.axis else 0 for axis in range(3))
@@ -169,7 +170,7 @@ class _Window:
 class _Kept:
     """Each voxel from the one patch that keeps it."""
 
-    def __init__(self, volume: Arriving, plan: PatchPlan, classes: int) -> None:
+    def __init__(self, volume: Arriving, classes: int) -> None:
         self._axis, self._classes = volume.axis, classes
         self._others = tuple(n for axis, n in enumerate(volume.shape) if axis != volume.axis)
 
@@ -239,4 +240,5 @@ def _refuse_wrong(logits: Logits, shape: tuple[int, ...]) -> None:
     if logits.shape != shape:
         raise ModelError(f"the network answered with shape {logits.shape}, expected {shape}", fix="export it again")
     if not np.isfinite(logits).all():
-        raise NotFinite("the network answered with NaN or infinite values", fix="export it again, or try --device cpu")
+        what = "the network answered with NaN or infinite values"
+        raise NotFiniteError(what, fix="export it again, or try --device cpu")

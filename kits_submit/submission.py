@@ -4,50 +4,87 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from kits_submit.cases import prediction_name
+from kits_submit.cases import GRAND_CHALLENGE_MASKS, prediction_path
 from kits_submit.errors import OutputError
 from kits_submit.nifti import replacing
 from kits_submit.types import Labels
 from kits_submit.volume import Grid, write_labels
 
 MANIFEST = "run.json"
-SUMMARIES = (MANIFEST, "scores.csv", "scores.json")
+SCORES = ("scores.csv", "scores.json")
 
 
 def write_prediction(folder: Path, case_id: str, labels: Labels, grid: Grid) -> Path:
-    """Write ZYX labels as `prediction_XXXXX.nii.gz` on the source grid.
+    """Write ZYX labels on the source grid, at `kits_submit.cases.prediction_path` below `folder`.
 
     Raises:
         OutputError: the folder cannot be written.
     """
-    path = folder / prediction_name(case_id)
+    path = folder / prediction_path(case_id, grid.path)
     write_labels(path, labels, grid)
     return path
 
 
-def prepare_output(folder: Path) -> None:
-    """Make the folder and prove that a file can be written there, before an hour is spent computing.
+@contextmanager
+def output_folder(folder: Path) -> Iterator[None]:
+    """Make the folder, hold it against a second run, and prove that files can be written, before an hour is computed.
 
-    An earlier run's scores and manifest go, so that they cannot be read as this one's; its masks stay.
+    An earlier run's scores go, so that they cannot be read as this one's, and half-written files of a run that was
+    killed; its masks stay, and its manifest, which `kits_submit.ledger` resumes from and replaces. The hold is a lock
+    that ends with this process and leaves no file.
 
     Raises:
-        OutputError: it cannot.
+        OutputError: the folder cannot be written, or another run is writing into it.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        handle = os.open(folder, os.O_RDONLY)
+    except OSError as error:
+        raise _unwritable(folder, error) from None
+    try:
+        _lock(handle, folder)
+        _prepare(folder)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _prepare(folder: Path) -> None:
+    half_written = (*folder.glob(".prediction*.part"), *folder.glob(".run.json.*.part"), *folder.glob(".scores.*.part"))
+    challenge = (folder / GRAND_CHALLENGE_MASKS).glob(".*.mha.*.part")
+    try:
         with tempfile.TemporaryFile(dir=folder):
             pass
-        for stale in SUMMARIES:
-            (folder / stale).unlink(missing_ok=True)
+        for stale in (*half_written, *challenge, *(folder / name for name in SCORES)):
+            stale.unlink(missing_ok=True)
     except OSError as error:
-        raise OutputError(
-            f"cannot be written ({error.strerror or error})", fix="give a folder that this user may write", path=folder
-        ) from None
+        raise _unwritable(folder, error) from None
+
+
+def _lock(handle: int, folder: Path) -> None:
+    import fcntl
+
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise OutputError("another run is writing into it", fix="wait, or give another folder", path=folder) from None
+    except OSError:
+        return  # some network file systems know no locks
+
+
+def _unwritable(folder: Path, error: OSError) -> OutputError:
+    return OutputError(
+        f"cannot be written ({error.strerror or error})",
+        fix=f"give a folder that this user (id {os.getuid()}) may write",
+        path=folder,
+    )
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:

@@ -13,18 +13,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from kits_submit.errors import GeometryError, LabelError, VolumeError
-from kits_submit.nifti import Nifti, open_nifti, write_nifti
+from kits_submit.formats import Header, open_image, write_image
+from kits_submit.nifti import Nifti
 from kits_submit.recipe import ORIENTATION
 from kits_submit.types import Affine, Array, Image, Labels, Shape, Spacing
-
-if TYPE_CHECKING:
-    from nibabel.nifti1 import Nifti1Header
 
 
 @dataclass(frozen=True)
@@ -39,7 +37,7 @@ class Grid:
     path: Path
     stored_shape: tuple[int, ...]
     affine: Affine
-    header: Nifti1Header
+    header: Header
 
     @cached_property
     def _to_canonical(self) -> npt.NDArray[np.float64]:
@@ -129,9 +127,9 @@ def read_grid(path: Path) -> Grid:
     """The grid alone, from the header.
 
     Raises:
-        VolumeError: not a NIfTI volume, or no usable geometry.
+        VolumeError: not a NIfTI or MetaImage volume, or no usable geometry.
     """
-    with open_nifti(path) as nifti:
+    with open_image(path) as nifti:
         return _grid(path, nifti)
 
 
@@ -141,7 +139,7 @@ def read_volume(path: Path) -> Volume:
     Raises:
         VolumeError: truncated, damaged, not 3-D, NaN or infinite voxels, no usable geometry.
     """
-    with open_nifti(path) as nifti:
+    with open_image(path) as nifti:
         grid = _grid(path, nifti)
         voxels = np.empty(grid.shape, np.float32)
         stored = grid.stored_view(voxels)
@@ -162,7 +160,7 @@ def open_planes(path: Path) -> Iterator[Planes]:
     Raises:
         VolumeError: as `read_volume`; what the header does not tell is told when the stream comes to it.
     """
-    with open_nifti(path) as nifti:
+    with open_image(path) as nifti:
         grid = _grid(path, nifti)
         axis, descending = grid.slowest
         yield Planes(grid, axis, descending, _planes(nifti, grid))
@@ -186,7 +184,7 @@ def read_labels(path: Path) -> LabelVolume:
         VolumeError: truncated, damaged, not 3-D, no usable geometry.
         LabelError: a voxel that is not a whole number of 0 to 255.
     """
-    with open_nifti(path) as nifti:
+    with open_image(path) as nifti:
         grid = _grid(path, nifti)
         stored = np.empty(grid.stored_shape[:3], np.uint8, order="F")
         for part, chunk in nifti.chunks():
@@ -205,16 +203,16 @@ def write_labels(path: Path, labels: Labels, grid: Grid) -> None:
         raise GeometryError(
             f"labels of shape {labels.shape} for a grid of {grid.shape} (Z, Y, X)", fix="this is a bug", path=path
         )
-    write_nifti(path, grid.stored_view(labels.astype(np.uint8, copy=False)), grid.header, grid.stored_shape)
+    write_image(path, grid.stored_view(labels.astype(np.uint8, copy=False)), grid.header, grid.stored_shape)
 
 
 _REPLACE = "replace them, by -1024 outside the scan"
 
 
 def _as_hu(chunk: Array, scaling: tuple[float, float] | None) -> npt.NDArray[np.float32]:
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"):  # what leaves float32 is counted as infinite
         values = chunk.astype(np.float32, copy=False)
-    return values if scaling is None else values * np.float32(scaling[0]) + np.float32(scaling[1])
+        return values if scaling is None else values * np.float32(scaling[0]) + np.float32(scaling[1])
 
 
 def _not_finite(values: npt.NDArray[np.float32]) -> int:

@@ -60,29 +60,33 @@ def recipe(**changes: object) -> Recipe:
     return Recipe(**(fields | changes))  # type: ignore[arg-type]
 
 
-@pytest.fixture
-def threshold_model(tmp_path: Path) -> Callable[..., Path]:
-    """Write the ONNX of a network that is a function of each voxel alone: kidney above 100 HU, tumor above 200 HU.
+def write_threshold_model(path: Path, metadata: dict[str, str] | None = None, weights: object = None) -> Path:
+    """The ONNX of a network that is a function of each voxel alone: kidney above 100 HU, tumor above 200 HU.
 
     Logits of a standardised voxel v = HU / 100: 0, v - 1 and 2 v - 3, so kidney wins for 1 < v < 2, tumor above.
     """
+    from onnx import TensorProto, helper, numpy_helper, save_model
+
+    weight = np.array([0, 1, 2] if weights is None else weights, np.float32).reshape(3, 1, 1, 1, 1)
+    bias = np.array([0, -1, -3], np.float32)
+    graph = helper.make_graph(
+        [helper.make_node("Conv", ["image", "weight", "bias"], ["logits"])],
+        "threshold",
+        [helper.make_tensor_value_info("image", TensorProto.FLOAT, ["n", 1, "z", "y", "x"])],
+        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["n", 3, "z", "y", "x"])],
+        [numpy_helper.from_array(weight, "weight"), numpy_helper.from_array(bias, "bias")],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+    helper.set_model_props(model, {METADATA_KEY: recipe().to_json()} if metadata is None else metadata)
+    save_model(model, path)
+    return path
+
+
+@pytest.fixture
+def threshold_model(tmp_path: Path) -> Callable[..., Path]:
+    """`write_threshold_model` into the test's own folder."""
 
     def write(name: str = "threshold.onnx", metadata: dict[str, str] | None = None, weights: object = None) -> Path:
-        from onnx import TensorProto, helper, numpy_helper, save_model
-
-        weight = np.array([0, 1, 2] if weights is None else weights, np.float32).reshape(3, 1, 1, 1, 1)
-        bias = np.array([0, -1, -3], np.float32)
-        graph = helper.make_graph(
-            [helper.make_node("Conv", ["image", "weight", "bias"], ["logits"])],
-            "threshold",
-            [helper.make_tensor_value_info("image", TensorProto.FLOAT, ["n", 1, "z", "y", "x"])],
-            [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["n", 3, "z", "y", "x"])],
-            [numpy_helper.from_array(weight, "weight"), numpy_helper.from_array(bias, "bias")],
-        )
-        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
-        helper.set_model_props(model, {METADATA_KEY: recipe().to_json()} if metadata is None else metadata)
-        path = tmp_path / name
-        save_model(model, path)
-        return path
+        return write_threshold_model(tmp_path / name, metadata, weights)
 
     return write

@@ -18,8 +18,8 @@ from export.verify import ParityReport, ShapeParity, compare, demand_parity, ver
 from kits_submit.errors import InputError, ModelError
 from kits_submit.recipe import METADATA_KEY, Recipe
 from train.checkpoint import Checkpoint, save_checkpoint
-from train.config import preset
 from train.network.deeplab import Architecture, DeepLab3D
+from train.presets import preset
 
 RECIPE = Recipe((3.0, 1.5, 1.5), (-100.0, 300.0), 100.0, 50.0, patch=(48, 128, 128), margin=(8, 8, 8))
 

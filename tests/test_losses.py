@@ -48,6 +48,15 @@ def test_tversky_equals_the_equation() -> None:
     assert got == pytest.approx(naive_tversky(p.numpy(), labels.numpy(), 0.3, 0.7), abs=1e-12)
 
 
+def test_tversky_per_patch_is_the_mean_of_each_patchs() -> None:
+    logits, labels = example()
+    p = logits.softmax(1)
+    got = tversky_loss(p, labels, alpha=0.3, beta=0.7, per_patch=True).item()
+    each = [naive_tversky(p[i : i + 1].numpy(), labels[i : i + 1].numpy(), 0.3, 0.7) for i in range(len(p))]
+    assert len(each) > 1
+    assert got == pytest.approx(np.mean(each), abs=1e-12)
+
+
 @pytest.mark.parametrize("gamma", [0.0, 1.0, 2.0])
 def test_focal_equals_the_equation(gamma: float) -> None:
     logits, labels = example()

@@ -11,10 +11,11 @@ from torch import nn
 from torch.nn import functional
 
 from train.network.blocks import Block, DSCLayer
-from train.network.decoder import upsample
+from train.network.decoder import upsample, upsample_axis
 from train.network.deeplab import Architecture, DeepLab3D, count_parameters
 from train.network.encoder import BlockSpec
 from train.network.receptive import receptive_field, receptive_radius
+from train.network.variants import architecture_of
 
 Float = npt.NDArray[np.float64]
 
@@ -192,19 +193,51 @@ def test_whole_patches_decide_alone() -> None:
         torch.testing.assert_close(network(patches)[1:2], network(patches[1:2]), rtol=0, atol=1e-5)
 
 
-def test_receptive_field_equals_the_gradients() -> None:
+@pytest.mark.parametrize(("name", "radius"), [("proposed", 83), ("bigger-encoder", 91), ("decoder-every-stage-2", 99)])
+def test_receptive_field_equals_the_gradients(name: str, radius: int) -> None:
     """With all weights positive no gradient cancels: exactly the voxels of the analytic field have one."""
-    network = DeepLab3D().eval()
+    arch = architecture_of(name)
+    network = DeepLab3D(arch).eval()
     for parameter in network.parameters():
         parameter.data.abs_()
     radii = []
-    for voxel in range(100, 104):
-        line = torch.ones(1, 1, 200, 4, 4, requires_grad=True)
+    for voxel in range(116, 120):
+        line = torch.ones(1, 1, 232, 4, 4, requires_grad=True)
         (gradient,) = torch.autograd.grad(network(line)[0, :, voxel].sum(), line)
         touched = np.flatnonzero(gradient[0, 0].abs().amax((1, 2)).numpy())
-        assert (touched[0], touched[-1]) == receptive_field(voxel)
+        assert (touched[0], touched[-1]) == receptive_field(voxel, arch)
         radii += [voxel - touched[0], touched[-1] - voxel]
-    assert max(radii) == receptive_radius() == 83
+    assert max(radii) == receptive_radius(arch) == radius
+
+
+def test_table_2_counted_by_hand() -> None:
+    """What each row of Table 2 adds to the proposed 559,667 weights, and the shape of its logits."""
+    conv = lambda inputs: 27 * inputs * 48 + 96  # noqa: E731 - a 3x3x3 to 48 maps and its BN
+    proposed = conv(64) + conv(48)
+    aspp_64 = (128 * 64 + 128) + 3 * (27 * 128 * 64 + 128) + (256 * 64 + 128)
+    aspp_32 = (128 * 32 + 64) + 3 * (27 * 128 * 32 + 64) + (128 * 32 + 64)
+    stages = conv(32 + 64) + conv(48 + 32) + conv(48 + 16)
+    wanted = {
+        "bigger-encoder": dsc(128, 128),
+        "bigger-aspp": aspp_64 - aspp_32 + conv(96) - conv(64),
+        "decoder-every-stage-1": stages - proposed,
+        "decoder-every-stage-2": stages + 3 * conv(48) - proposed,
+    }
+    for name, more in wanted.items():
+        network = DeepLab3D(architecture_of(name)).eval()
+        assert count_parameters(network) == 559_667 + more, name
+        with torch.inference_mode():
+            assert network(torch.zeros(2, 1, 8, 12, 4)).shape == (2, 3, 8, 12, 4)
+        assert Architecture.from_dict(network.architecture.to_dict()) == architecture_of(name)
+
+
+@pytest.mark.parametrize("scale", [2, 4])
+def test_upsampling_by_slices_equals_torchs(scale: int) -> None:
+    x = torch.randn(2, 3, 1, 4, 5, dtype=torch.float64)
+    sliced = x
+    for axis in (2, 3, 4):
+        sliced = upsample_axis(sliced, axis, scale)
+    torch.testing.assert_close(sliced, upsample(x, scale), rtol=0, atol=1e-12)
 
 
 def test_another_architecture_has_its_own_stride_and_field() -> None:
@@ -213,8 +246,8 @@ def test_another_architecture_has_its_own_stride_and_field() -> None:
     with torch.inference_mode():
         assert DeepLab3D(small).eval()(torch.zeros(1, 1, 2, 4, 6)).shape == (1, 3, 2, 4, 6)
     assert Architecture.from_dict(small.to_dict()) == small != Architecture.from_dict(Architecture().to_dict())
-    # output 0: decoder -2..2, upsampled -2..2 (1.25 reads 1 and 2), ASPP -3..3, DSC -4..4, stride -9..9, DSC -10..10
-    assert receptive_field(0, small) == (-10, 10)
+    # output 0: decoder -2..2, upsampled -2..1 (0.75 reads 0 and 1), ASPP -3..2, DSC -4..3, stride -9..7, DSC -10..8
+    assert receptive_field(0, small) == (-10, 8)
 
 
 def test_gradients_reach_every_weight() -> None:

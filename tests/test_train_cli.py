@@ -14,20 +14,31 @@ from typer.testing import CliRunner, Result
 
 from kits_submit.errors import InputError
 from tests.test_train_data import phantom, write_case
-from train.cli import RunDisplay, draw_phantoms, train_command
-from train.config import TrainConfig, preset
+from train.cli import draw_phantoms, train_command
+from train.config import TrainConfig
+from train.display import RunDisplay
 from train.loop import StepReport
+from train.presets import preset
 from train.validate import CaseScore
 
 TINY = replace(
-    preset("demo"), patch=(8, 8, 8), batch=2, holdout=0.25, inference_patch=(16, 16, 24), margin=(2, 2, 2), phantoms=4
+    preset("demo"),
+    spacing_mm=None,
+    patch=(8, 8, 8),
+    batch=2,
+    holdout=0.25,
+    inference_patch=(16, 16, 24),
+    margin=(2, 2, 2),
+    max_steps=2,
+    phantoms=4,
+    tensorboard=False,
 )
 
 
 @pytest.fixture
 def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every preset is `TINY`."""
-    monkeypatch.setattr("train.config.preset", lambda name: TINY)
+    monkeypatch.setattr("train.cli.named_preset", lambda name: TINY)
 
 
 @pytest.fixture
@@ -53,11 +64,13 @@ def run(*arguments: str) -> Result:
 @pytest.mark.usefixtures("tiny")
 def test_without_data_it_trains_on_phantoms_and_says_so(tmp_path: Path, drawn: list[tuple[int, int]]) -> None:
     out = tmp_path / "run"
-    done = run("--out", str(out), "--seed", "3", "--steps", "2", "--threads", "1")
+    done = run("--out", str(out), "--seed", "3", "--max-steps", "2", "--threads", "1")
     assert done.exit_code == 0, done.output
     assert "no --data: training on 4 phantoms, synthetic cases" in done.output
-    assert f"2 steps; checkpoint: {out / 'checkpoint.pt'}" in done.output
-    assert "(before refinement)" in done.output
+    assert "2 steps, " in done.output
+    assert f"best: {out / 'best.pt'}" in done.output
+    assert "(unrefined)" in done.output
+    assert len((out / "scores.csv").read_text().splitlines()) == 3  # a heading, one case unrefined and refined
     config = TrainConfig.from_json((out / "config.json").read_text())
     assert (config.seed, config.max_steps) == (3, 2)
     ((cases, seed),) = drawn
@@ -76,7 +89,7 @@ def test_a_run_is_never_written_over(tmp_path: Path) -> None:
 def test_an_unknown_preset_is_told(tmp_path: Path) -> None:
     done = run("--preset", "best", "--out", str(tmp_path / "run"))
     assert isinstance(done.exception, InputError)
-    assert "preset is 'best', allowed: paper, demo" in str(done.exception)
+    assert "preset is 'best', allowed: paper, demo, bigger-encoder" in str(done.exception)
     assert not (tmp_path / "run").exists()
 
 
@@ -94,20 +107,29 @@ def test_a_log_gets_a_line_a_stage_and_a_line_a_minute() -> None:
     now = [0.0]
     text = io.StringIO()
     report = StepReport(
-        step=1, epoch=0, progress=0.5, loss=0.75, tversky=0.5, focal=0.5, learning_rate=1e-3, seconds=2.0, data_s=0.1
+        step=1,
+        epoch=0,
+        progress=0.5,
+        loss=0.75,
+        tversky=0.5,
+        focal=0.5,
+        learning_rate=1e-3,
+        seconds=2.0,
+        data_s=0.1,
+        patches=8,
     )
     with RunDisplay(Console(file=text, width=40), clock=lambda: now[0]) as display:
         display.stage("training", None)
         for now[0] in (10, 59, 61, 70, 120, 122):
             display.stepped(report)
         display.stage("validation", 1)
-        display.scored(CaseScore("case_00001", 0.9, 0.5))
+        display.scored(CaseScore("case_00001", 0.9, 0.5, 1, 1, 1, 1))
     assert text.getvalue().splitlines() == [
         "  0.0 min training",
-        "  1.0 min 50% step 1 loss 0.750 (tversky 0.500, focal 0.5000) rate 1.0e-03 2.00 s a step",
-        "  2.0 min 50% step 1 loss 0.750 (tversky 0.500, focal 0.5000) rate 1.0e-03 2.00 s a step",
+        "  1.0 min 50% step 1 loss 0.750 (tversky 0.500, focal 0.5000) rate 1.0e-03 4.0 patches/s",
+        "  2.0 min 50% step 1 loss 0.750 (tversky 0.500, focal 0.5000) rate 1.0e-03 4.0 patches/s",
         "  2.0 min validation (1 cases)",
-        "case_00001: Dice kidney 0.900, tumor 0.500 (before refinement)",
+        "case_00001: Dice kidney 0.900, tumor 0.500 (unrefined)",
     ]
 
 

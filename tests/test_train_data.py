@@ -14,8 +14,9 @@ from kits_submit.errors import GeometryError, InputError, LabelError, OutputErro
 from kits_submit.recipe import Recipe
 from kits_submit.types import Image, Labels
 from train.cache import cache_case, slices_to_keep
-from train.config import TrainConfig, preset
+from train.config import TrainConfig
 from train.fingerprint import clipped_moments, content_hash, foreground_histogram, make_recipe, measure, percentile
+from train.presets import preset
 from train.splits import split_cases
 
 AFFINE = np.array([[0, 0, -1.5, 0], [0, -1.5, 0, 0], [-3.0, 0, 0, 0], [0, 0, 0, 1]])  # I P L, 3.0 x 1.5 x 1.5 mm
@@ -72,7 +73,7 @@ def test_moments_by_hand() -> None:
 
 def test_the_config_may_set_the_spacing(tmp_path: Path) -> None:
     case = write_case(tmp_path / "case_00000", *phantom(0))
-    assert make_recipe([measure(case)], preset("demo")).spacing_mm == (4.0, 2.0, 2.0)
+    assert make_recipe([measure(case)], preset("demo")).spacing_mm == (4.0, 3.0, 3.0)
 
 
 def test_data_that_cannot_be_used_is_told(tmp_path: Path) -> None:
@@ -182,9 +183,12 @@ def test_presets() -> None:
     assert (paper.learning_rate, paper.plateau_factor, paper.plateau_patience) == (1e-3, 0.1, 20)
     assert (paper.max_epochs, paper.min_learning_rate, paper.focal_weight, paper.focal_gamma) == (300, 1e-8, 0.5, 2)
     assert (paper.clip_percentiles, paper.max_slices, paper.flip_axes) == ((0.05, 99.5), 200, "")
+    second = paper.second()
+    assert second is not None
+    assert (second.patch, second.inference_patch, second.second_patch) == ((44, 44, 44), (44, 44, 44), None)
     for config in (paper, preset("demo")):
         assert TrainConfig.from_json(config.to_json()) == config
-    with pytest.raises(InputError, match="preset is 'full', allowed: paper, demo"):
+    with pytest.raises(InputError, match="preset is 'full', allowed: paper, demo, bigger-encoder"):
         preset("full")
 
 

@@ -18,17 +18,32 @@ from tests.test_train_data import phantom, write_case
 from train.cache import CachedCase
 from train.cache import write_case as write_cached
 from train.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from train.config import TrainConfig, preset
+from train.config import TrainConfig
+from train.distributed import Workers
 from train.ema import MeanWeights
 from train.loop import Limits, StepReport, Trainer
 from train.network.deeplab import Architecture, DeepLab3D
-from train.run import make_checkpoint, run_training
+from train.network.variants import architecture_of
+from train.presets import preset
+from train.run import Request, run_training
 from train.sampler import PatchBatch, Sampler
 from train.schedule import Plateau, cosine
+from train.stage import Place, StageResult, make_checkpoint
 from train.validate import CaseScore, predict_volume, validate
 
 RECIPE = Recipe((3.0, 1.5, 1.5), (-100.0, 300.0), 100.0, 50.0, patch=(16, 16, 24), margin=(2, 4, 4))
-CONFIG = replace(preset("demo"), patch=(8, 12, 16), batch=2, patients=2, max_steps=3)
+CONFIG = replace(
+    preset("demo"),
+    spacing_mm=None,
+    patch=(8, 12, 16),
+    batch=2,
+    patients=2,
+    learning_rate=1e-3,
+    warmup=0.0,
+    max_steps=3,
+    loaders=0,
+    tensorboard=False,
+)
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -42,6 +57,7 @@ class OneBatch(Sampler):
     def __init__(self) -> None:
         pairs = [phantom(seed) for seed in (0, 1)]
         image = np.stack([i[:8, 2:14, 2:18] for i, _ in pairs])[:, None] / np.float32(100)
+        self.size = 2
         self.only = PatchBatch(image, np.stack([label[:8, 2:14, 2:18] for _, label in pairs]))
 
     @property
@@ -54,7 +70,7 @@ class OneBatch(Sampler):
 
 def trainer(config: TrainConfig = CONFIG, seed: int = 0) -> Trainer:
     torch.manual_seed(seed)
-    return Trainer(DeepLab3D(), OneBatch(), config)
+    return Trainer(DeepLab3D(architecture_of(config.architecture)), OneBatch(), config)
 
 
 def fit(config: TrainConfig, limits: Limits | None = None) -> tuple[Trainer, list[StepReport]]:
@@ -131,6 +147,8 @@ def test_the_papers_plateau_allows_twenty_epochs() -> None:
 def test_cosine_by_hand() -> None:
     assert [cosine(2.0, p) for p in (0, 0.5, 1, 1.5)] == pytest.approx([2, 1, 0, 0])
     assert cosine(2.0, 1 / 3) == pytest.approx(1.5)
+    assert cosine(2.0, 0.05, warmup=0.1) == pytest.approx(0.5 * cosine(2.0, 0.05))
+    assert cosine(2.0, 0.5, warmup=0.1) == pytest.approx(1.0)
 
 
 def test_mean_weights_by_hand() -> None:
@@ -160,7 +178,7 @@ def test_without_decay_the_mean_is_the_network() -> None:
 
 def test_a_checkpoint_survives_the_disk(tmp_path: Path) -> None:
     trained = fit(replace(CONFIG, max_steps=2))[0]
-    saved = make_checkpoint(trained, RECIPE)
+    saved = make_checkpoint(trained, RECIPE, {})
     save_checkpoint(tmp_path / "checkpoint.pt", saved)
     loaded = load_checkpoint(tmp_path / "checkpoint.pt", architecture=Architecture())
     assert (loaded.architecture, loaded.config, loaded.recipe, loaded.step) == (
@@ -247,12 +265,16 @@ def test_a_stitched_voxelwise_network_is_exact(shape: tuple[int, int, int]) -> N
 
 
 class Heard:
-    """`train.run.Events` that remembers."""
+    """`train.events.Events` that remembers."""
 
     def __init__(self) -> None:
         self.stages: list[str] = []
         self.steps: list[StepReport] = []
         self.scores: list[CaseScore] = []
+        self.lines: list[str] = []
+
+    def said(self, text: str) -> None:
+        self.lines.append(text)
 
     def stage(self, name: str, total: int | None) -> None:
         self.stages.append(name)
@@ -266,38 +288,82 @@ class Heard:
         self.scores.append(score)
 
 
+def write_cases(data: Path, count: int = 4) -> Path:
+    for i in range(count):
+        write_case(data / f"case_{i:05d}", *phantom(i))
+    return data
+
+
+def train(data: Path, out: Path, config: TrainConfig, heard: Heard | None = None, **options: object) -> StageResult:
+    place = Place(Workers(), torch.device("cpu"), heard or Heard())
+    return run_training(Request(data, out, config, **options), place)  # type: ignore[arg-type]
+
+
+SMALL = replace(CONFIG, holdout=0.25, inference_patch=(16, 16, 24), margin=(2, 2, 2))
+
+
 def test_a_whole_run(tmp_path: Path) -> None:
-    for i in range(4):
-        write_case(tmp_path / "data" / f"case_{i:05d}", *phantom(i))
-    config = replace(CONFIG, holdout=0.25, inference_patch=(16, 16, 24), margin=(2, 2, 2))
     heard = Heard()
-    result = run_training(tmp_path / "data", tmp_path / "run", config, Limits(), heard)
-    assert heard.stages == ["fingerprint", "cache", "training", "validation"]
+    result = train(write_cases(tmp_path / "data"), tmp_path / "run", replace(SMALL, validate_every=1), heard)
+    assert heard.stages[:3] == ["fingerprint", "cache", "training"]
+    assert heard.stages[-1] == "scores"
     assert [report.step for report in heard.steps] == [1, 2, 3]
     assert result.steps == 3
-    assert len(heard.scores) == len(result.scores) == 1
-    assert len((tmp_path / "run" / "loss.csv").read_text().splitlines()) == 4
-    loaded = load_checkpoint(result.checkpoint)
-    assert (loaded.recipe, loaded.config) == (result.recipe, config)
+    run = tmp_path / "run"
+    assert len((run / "loss.csv").read_text().splitlines()) == 4
+    loaded = load_checkpoint(result.best)
+    assert (loaded.recipe, loaded.config) == (result.recipe, replace(SMALL, validate_every=1))
     assert result.recipe.patch == (16, 16, 24)
-    assert loaded.architecture == Architecture().with_dropout(config.dropout)
-    assert (tmp_path / "run" / "validation.csv").read_text().startswith("case_id,kidney,tumor\ncase_")
+    assert loaded.architecture == Architecture().with_dropout(SMALL.dropout)
+    assert [name for name, _ in result.scores] == ["network", "refined"]
+    validated = (run / "validation.csv").read_text().splitlines()
+    assert validated[0].startswith("step,epoch,case_id,kidney_dice,tumor_dice,")
+    assert [line.split(",")[0] for line in validated[1:]] == ["2", "3"]  # an epoch of 3 cases is 2 steps; the end
+    for picture in ("curves.png", "montage.png"):
+        assert (run / picture).read_bytes()[1:4] == b"PNG"
 
 
-def test_a_second_stage_starts_from_the_first_ones_weights(tmp_path: Path) -> None:
-    for i in range(4):
-        write_case(tmp_path / "data" / f"case_{i:05d}", *phantom(i))
-    config = replace(CONFIG, holdout=0.25, inference_patch=(16, 16, 24), margin=(2, 2, 2), ema_decay=0.0)
-    first = load_checkpoint(run_training(tmp_path / "data", tmp_path / "a", config, Limits(), Heard()).checkpoint)
-    still = replace(config, learning_rate=1e-12, seed=5)
-    result = run_training(tmp_path / "data", tmp_path / "b", still, Limits(), Heard(), init=first)
-    second = load_checkpoint(result.checkpoint)
+def test_the_best_checkpoint_is_that_of_the_highest_dice(tmp_path: Path) -> None:
+    config = replace(SMALL, validate_every=1, max_steps=12, learning_rate=3e-3)
+    result = train(write_cases(tmp_path / "data"), tmp_path / "run", config)
+    rows = [line.split(",") for line in (tmp_path / "run" / "validation.csv").read_text().splitlines()[1:]]
+    dice = {int(row[0]): (float(row[3]) + float(row[4])) / 2 for row in rows}
+    first_best = next(step for step in dice if dice[step] == max(dice.values()))
+    assert load_checkpoint(result.best).step == first_best
+    assert load_checkpoint(tmp_path / "run" / "checkpoint.pt").step == 12
+
+
+def test_init_starts_from_the_mean_weights(tmp_path: Path) -> None:
+    data = write_cases(tmp_path / "data")
+    first = load_checkpoint(train(data, tmp_path / "a", replace(SMALL, ema_decay=0.0)).best)
+    still = replace(SMALL, ema_decay=0.0, learning_rate=1e-12, seed=5)
+    second = load_checkpoint(train(data, tmp_path / "b", still, init=first).best)
     for name, _ in DeepLab3D().named_parameters():
         assert torch.allclose(second.model[name], first.mean[name], atol=1e-9)
 
 
+def test_two_stages_keep_the_split_and_hand_the_weights_on(tmp_path: Path) -> None:
+    data, other = write_cases(tmp_path / "data"), write_cases(tmp_path / "interpolated")
+    config = replace(SMALL, second_patch=(12, 12, 12), learning_rate=1e-12, ema_decay=0.0)
+    result = train(data, tmp_path / "run", config, interpolated=other)
+    assert result.best == tmp_path / "run" / "second" / "best.pt"
+    first, second = (load_checkpoint(tmp_path / "run" / part / "best.pt") for part in (".", "second"))
+    assert (second.config.patch, second.config.second_patch) == ((12, 12, 12), None)
+    assert second.recipe.patch == (12, 12, 12)
+    for name, _ in DeepLab3D().named_parameters():
+        assert torch.allclose(second.model[name], first.mean[name], atol=1e-9)
+    splits = [(tmp_path / "run" / part / "split.json").read_text() for part in (".", "second")]
+    assert splits[0] == splits[1]
+    write_case(other / "case_00009", *phantom(9))
+    with pytest.raises(InputError, match="other cases than the first stage has"):
+        train(data, tmp_path / "again", config, interpolated=other)
+
+
 def test_validation_scores_by_hand(tmp_path: Path) -> None:
-    """Truth 4 kidney, 2 tumor. Predicted: one tumor voxel as kidney, two of background as tumor."""
+    """Truth 4 kidney, 2 tumor. Predicted: one tumor voxel as kidney, two of background as tumor.
+
+    Kidney: TP 4, FP 1, FN 0. Tumor: TP 1, FP 2, FN 1.
+    """
     label, image = np.zeros((4, 4, 8), np.uint8), np.full((4, 4, 8), -1, np.float16)
     label[0, 0, :6] = 1, 1, 1, 1, 2, 2
     image[0, 0] = 0.5, 0.5, 0.5, 0.5, 0.5, 2, 2, 2
@@ -305,7 +371,8 @@ def test_validation_scores_by_hand(tmp_path: Path) -> None:
     heard: list[CaseScore] = []
     cases = [CachedCase("case_00000", tmp_path / "case_00000")]
     scores = validate(Voxelwise().eval(), cases, RECIPE, on_case=heard.append)
-    assert scores == heard == [CaseScore("case_00000", pytest.approx(12 / 14), pytest.approx(2 / 5))]
+    wanted = (8 / 9, 2 / 5, 1.0, 1 / 2, 4 / 5, 1 / 3)
+    assert scores == heard == [CaseScore("case_00000", *(pytest.approx(value) for value in wanted))]
 
 
 def test_help_needs_no_torch() -> None:

@@ -3,4 +3,14 @@
 `config -> fingerprint -> cache -> sampler -> network -> losses -> loop -> validate -> checkpoint`
 """
 
-CHECKPOINT = "checkpoint.pt"  # in a run folder
+from pathlib import Path
+
+CHECKPOINT = "checkpoint.pt"  # in a run folder: the last state, which a resumption goes on from
+BEST = "best.pt"  # the state with the best held-out Dice, which is exported
+SECOND = "second"  # folder of the second stage in the first one's
+
+
+def best_of(run: Path) -> Path | None:
+    """What a run has to show: the second stage before the first, the best state before the last; None for nothing."""
+    places = (run / SECOND / BEST, run / SECOND / CHECKPOINT, run / BEST, run / CHECKPOINT)
+    return next((path for path in places if path.is_file()), None)

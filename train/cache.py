@@ -8,12 +8,14 @@
         foreground.npy   flat indices of both, ascending: what is not in it is background
 
 A case is written into a folder beside and renamed, so that a folder of that name is always whole; an interrupted
-training finds what is done. Content decides, not dates: changed files or another spacing give another name.
+training finds what is done, and `clear_unfinished` takes away what it left. Content decides, not dates: changed files
+or another spacing give another name.
 """
 
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 import tempfile
 from dataclasses import dataclass
@@ -138,7 +140,7 @@ def write_case(folder: Path, image: npt.NDArray[np.float16], label: Labels) -> N
     arrays |= {f"class_{k}": np.flatnonzero(label == k) for k in range(1, len(LABELS))}
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        beside = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+        beside = Path(tempfile.mkdtemp(prefix=f".{folder.name}.{os.getpid()}.", dir=folder.parent))
         try:
             for name, array in arrays.items():
                 np.save(beside / f"{name}.npy", np.ascontiguousarray(array))
@@ -148,3 +150,21 @@ def write_case(folder: Path, image: npt.NDArray[np.float16], label: Labels) -> N
     except OSError as error:
         reason = error.strerror or error
         raise OutputError(f"cannot be written ({reason})", fix="check space and permissions", path=folder) from None
+
+
+def clear_unfinished(root: Path) -> None:
+    """Remove the folders beside that processes which are no more have left in `root`."""
+    for beside in root.glob(".*-*.*.*"):
+        pid = beside.name.split(".")[-2]
+        if pid.isdigit() and not _is_alive(int(pid)):
+            shutil.rmtree(beside, ignore_errors=True)
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

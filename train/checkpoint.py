@@ -7,13 +7,14 @@
     step           steps done
     model          weights after the last step
     mean           weights and BN statistics of `MeanWeights`: what is validated and exported
-    training       optimizer, schedule, count of mean updates: what goes on needs
+    training       optimizer, schedule, count of mean updates, best score: what going on needs
 
 Holds plain values and tensors alone, so that loading executes no code from the file (`weights_only=True`).
 """
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,8 +73,10 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
         "mean": dict(checkpoint.mean),
         "training": dict(checkpoint.training),
     }
+    whole = io.BytesIO()
+    torch.save(content, whole)  # in memory first: torch tells a full disk by a RuntimeError of many lines
     with replacing(path) as stream:
-        torch.save(content, stream)
+        stream.write(whole.getbuffer())
 
 
 def load_checkpoint(path: Path, *, architecture: Architecture | None = None) -> Checkpoint:

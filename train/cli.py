@@ -1,7 +1,4 @@
-"""`kits-submit train`: options to a run, and what a person sees of it. torch is imported inside the command alone.
-
-On a terminal a bar a stage; elsewhere (a log file) one line a stage and one line a minute.
-"""
+"""`kits-submit train`: options to a run, and its result in a table. torch is imported inside the command alone."""
 
 from __future__ import annotations
 
@@ -9,75 +6,124 @@ import importlib.util
 import json
 import shutil
 import time
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from kits_submit.errors import InputError
-from train import CHECKPOINT
+from train import CHECKPOINT, best_of
+from train.display import RunDisplay
+from train.flags import base_config, make_config, printed, with_config_flags
+from train.presets import preset as named_preset
 
 if TYPE_CHECKING:
     from rich.console import Console
-    from rich.progress import Progress, TaskID
 
     from train.checkpoint import Checkpoint
     from train.config import TrainConfig
-    from train.loop import StepReport
-    from train.run import RunResult
+    from train.distributed import Workers
+    from train.events import Events
+    from train.stage import StageResult
     from train.validate import CaseScore
 
 PHANTOM_SEED = 1_000_000  # plus --seed; `make demo` draws its three phantoms by seed 2019, which no training sees
 PHANTOM_MATRIX = 256  # half of KiTS's, for half-resolution training
 PHANTOM_SLICES = 250  # at most: as three quarters of KiTS19
-LOG_EVERY_S = 60.0
+
+DataOption = Annotated[
+    Path | None, typer.Option(help="Folder of labelled cases (KiTS layout). Without it, phantoms are drawn.")
+]
+ConfigOption = Annotated[
+    Path | None, typer.Option("--config", help="TOML file of numbers, or a run's config.json; flags go before it.")
+]
+DeviceOption = Annotated[str, typer.Option(help="auto, cuda or cpu.")]
+ThreadsOption = Annotated[int | None, typer.Option(min=1, help="CPU threads. Default: every core.")]
+PrintOption = Annotated[bool, typer.Option("--print-config", help="Print every number as a --config file, and exit.")]
 
 
+@with_config_flags
 def train_command(
-    data: Annotated[
-        Path | None, typer.Option(help="Folder of labelled cases (KiTS layout). Without it, phantoms are drawn.")
+    data: DataOption = None,
+    interpolated: Annotated[
+        Path | None, typer.Option(help="The challenge's interpolated data, for the second stage. Default: --data.")
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Run folder. Default: a new one under runs/.")] = None,
-    preset: Annotated[str, typer.Option(help="demo: minutes on a laptop. paper: the paper's own numbers.")] = "demo",
-    seed: Annotated[int, typer.Option(min=0, help="Of the split, the patches, the weights and the phantoms.")] = 0,
-    init: Annotated[
-        Path | None,
-        typer.Option(help="Run folder or checkpoint whose weights to start from (second stage, paper 2.4)."),
+    preset: Annotated[
+        str | None,
+        typer.Option(help="demo: minutes on a laptop (default). paper: the paper's. Or a row of its Tables 2 and 3."),
     ] = None,
-    tversky_beta: Annotated[
-        float | None, typer.Option(min=0, max=1, help="Weight of false negatives; false positives weigh the rest.")
-    ] = None,
-    steps: Annotated[int | None, typer.Option(min=1, help="Stop after this many steps.")] = None,
-    minutes: Annotated[float | None, typer.Option(min=0.01, help="Stop training after this many minutes.")] = None,
-    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads. Default: every core.")] = None,
+    config_file: ConfigOption = None,
+    print_config: PrintOption = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with --out (default: the newest run), wherever it was stopped.")
+    ] = False,
+    init: Annotated[Path | None, typer.Option(help="Run folder or checkpoint whose weights to start from.")] = None,
+    minutes: Annotated[float | None, typer.Option(min=0.01, help="Stop each stage after this many minutes.")] = None,
+    device: DeviceOption = "auto",
+    threads: ThreadsOption = None,
+    **flags: Any,
 ) -> None:
-    """Train a network on labelled CT, or on phantoms, and write a checkpoint that carries its Recipe."""
+    """Train on labelled CT, or on phantoms: checkpoints that carry their Recipe, curves, held-out scores.
+
+    Several GPUs, or several CPU processes: `torchrun --nproc-per-node 2 .venv/bin/kits-submit train ...`.
+    """
     from rich.console import Console
 
-    from train.config import preset as named_preset
-
-    if importlib.util.find_spec("torch") is None:
-        raise InputError("training needs torch, which is not installed", fix="run `make dev`, or pip install torch")
-    config = replace(named_preset(preset), seed=seed)
-    if steps is not None:
-        config = replace(config, max_steps=steps)
-    if tversky_beta is not None:
-        config = replace(config, tversky_alpha=1 - tversky_beta, tversky_beta=tversky_beta)
-    run = out or Path("runs") / f"{config.preset}-{time.strftime('%Y%m%d-%H%M%S')}"
-    if (run / CHECKPOINT).exists():
-        raise InputError("a training is there already", fix="give another --out", path=run)
-    start = None if init is None else _loaded(init)
+    run = out
+    if resume and run is None:
+        run = newest_run(Path("runs"))
+    before = _stored(run) if resume and run is not None else None
+    config = make_config(base_config(preset, config_file, before or named_preset("demo")), config_file, flags)
+    if print_config:
+        typer.echo(printed(config), nl=False)
+        return
+    need_torch()
+    run = run or Path("runs") / f"{config.preset}-{time.strftime('%Y%m%d-%H%M%S')}"
+    start = None if init is None else load_start(init)
     console = Console(stderr=True)
     with RunDisplay(console) as display:
-        source = data or draw_phantoms(run, config, display)
-        _set_threads(threads)
-        result = _run(source, run, config, minutes, start, display)
-    console.print(f"{result.steps} steps; checkpoint: {result.checkpoint}", highlight=False, soft_wrap=True)
+        result = _trained(
+            data, interpolated, run, config, minutes, start, display, resume=resume, device=device, threads=threads
+        )
+    if result is not None:
+        show_result(console, result)
 
 
-def draw_phantoms(run: Path, config: TrainConfig, display: RunDisplay) -> Path:
+def newest_run(runs: Path) -> Path:
+    """The run folder whose checkpoint, or config, was written last.
+
+    Raises:
+        InputError: none there.
+    """
+    found = sorted(
+        [*runs.glob(f"*/{CHECKPOINT}"), *runs.glob(f"*/second/{CHECKPOINT}"), *runs.glob("*/config.json")],
+        key=lambda path: path.stat().st_mtime,
+    )
+    if not found:
+        raise InputError("no run in it", fix="train first (`kits-submit train`), or name the run", path=runs)
+    return runs / found[-1].relative_to(runs).parts[0]
+
+
+def need_torch() -> None:
+    """Raises: InputError: torch is not installed."""
+    if importlib.util.find_spec("torch") is None:
+        raise InputError("training needs torch, which is not installed", fix="run `make dev`, or pip install torch")
+
+
+def load_start(source: Path) -> Checkpoint:
+    """The weights of a run folder's best state, or of a checkpoint.
+
+    Raises:
+        InputError, ModelError: not there, or not readable.
+    """
+    from train.checkpoint import load_checkpoint
+
+    return load_checkpoint((best_of(source) or source / CHECKPOINT) if source.is_dir() else source)
+
+
+def draw_phantoms(run: Path, config: TrainConfig, events: Events) -> Path:
     """`config.phantoms` synthetic cases under RUN/phantoms, unless the very same are there."""
     from kits_submit.nifti import replacing
     from kits_submit.phantom import write_phantoms
@@ -86,118 +132,107 @@ def draw_phantoms(run: Path, config: TrainConfig, display: RunDisplay) -> Path:
     seed = PHANTOM_SEED + config.seed
     wanted = {"cases": config.phantoms, "seed": seed, "matrix": PHANTOM_MATRIX, "max_slices": PHANTOM_SLICES}
     if note.is_file() and json.loads(note.read_text()) == wanted:
-        display.say(f"training on the phantoms in {folder}")
+        events.said(f"training on the phantoms in {folder}")
         return folder
-    display.say(f"no --data: training on {config.phantoms} phantoms, synthetic cases drawn into {folder}")
+    events.said(f"no --data: training on {config.phantoms} phantoms, synthetic cases drawn into {folder}")
     note.unlink(missing_ok=True)
     shutil.rmtree(folder, ignore_errors=True)
-    display.stage("phantoms", config.phantoms)
+    events.stage("phantoms", config.phantoms)
     write_phantoms(
         folder,
         config.phantoms,
         seed,
         matrix=PHANTOM_MATRIX,
         max_slices=PHANTOM_SLICES,
-        on_case=display.advanced,
+        on_case=events.advanced,
     )
     with replacing(note) as stream:
         stream.write(json.dumps(wanted).encode())
     return folder
 
 
-def _set_threads(threads: int | None) -> None:
+def phantoms_of(run: Path, config: TrainConfig, events: Events, workers: Workers) -> Path:
+    """`draw_phantoms` by the first worker, the others waiting."""
+    if workers.first:
+        draw_phantoms(run, config, events)
+    workers.gather(None)
+    return run / "phantoms"
+
+
+def set_threads(threads: int | None) -> None:
+    """CPU threads of torch: a sum's rounding depends on them, so a run that goes on wants as many as before."""
     import torch
 
     if threads is not None:
         torch.set_num_threads(threads)
 
 
-def _loaded(source: Path) -> Checkpoint:
-    from train.checkpoint import load_checkpoint
+def _stored(run: Path) -> TrainConfig | None:
+    from train.run import stored_config
 
-    return load_checkpoint(source / CHECKPOINT if source.is_dir() else source)
+    return stored_config(run)
 
 
-def _run(
-    data: Path, out: Path, config: TrainConfig, minutes: float | None, start: Checkpoint | None, display: RunDisplay
-) -> RunResult:
+def _trained(
+    data: Path | None,
+    interpolated: Path | None,
+    run: Path,
+    config: TrainConfig,
+    minutes: float | None,
+    start: Checkpoint | None,
+    display: RunDisplay,
+    *,
+    resume: bool,
+    device: str,
+    threads: int | None,
+) -> StageResult | None:
+    """The result for the first worker, None for the others."""
+    from train.device import choose_device
+    from train.distributed import joined
+    from train.events import Silence
     from train.loop import Limits
-    from train.run import run_training
+    from train.run import Request, begin, run_training
+    from train.stage import Place
 
-    return run_training(data, out, config, Limits(minutes), display, init=start)
-
-
-class RunDisplay:
-    """`train.run.Events` for a person: a bar a stage on a terminal, lines elsewhere."""
-
-    def __init__(self, console: Console, clock: Callable[[], float] = time.monotonic) -> None:
-        self._console = console
-        self._clock = clock
-        self._started = self._told = clock()
-        self._progress = _bars(console)
-        self._task: TaskID | None = None
-
-    def __enter__(self) -> RunDisplay:
-        if self._console.is_terminal:
-            self._progress.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._console.is_terminal:
-            self._progress.stop()
-
-    def say(self, text: str) -> None:
-        """One line, above the bars."""
-        self._console.print(text, highlight=False, soft_wrap=True)
-
-    def stage(self, name: str, total: int | None) -> None:
-        """A new bar."""
-        self._finish()
-        if not self._console.is_terminal:
-            self.say(f"{self._minutes()} {name}" + (f" ({total} cases)" if total is not None else ""))
-        self._task = self._progress.add_task(name, total=1.0 if total is None else total, note="")
-
-    def advanced(self, what: str) -> None:
-        """One case done."""
-        if self._task is not None:
-            self._progress.update(self._task, advance=1, note=what)
-
-    def stepped(self, report: StepReport) -> None:
-        """One training step done."""
-        note = (
-            f"step {report.step} loss {report.loss:.3f} (tversky {report.tversky:.3f}, focal {report.focal:.4f}) "
-            f"rate {report.learning_rate:.1e} {report.seconds:.2f} s a step"
-        )
-        if self._task is not None:
-            self._progress.update(self._task, completed=report.progress, note=note)
-        if not self._console.is_terminal and self._clock() - self._told >= LOG_EVERY_S:
-            self._told = self._clock()
-            self.say(f"{self._minutes()} {report.progress:.0%} {note}")
-
-    def scored(self, score: CaseScore) -> None:
-        """One held-out case scored."""
-        self.say(f"{score.case_id}: Dice kidney {score.kidney:.3f}, tumor {score.tumor:.3f} (before refinement)")
-        self.advanced(score.case_id)
-
-    def _finish(self) -> None:
-        """The bar of the stage before stands at its end, whatever stopped it."""
-        if self._task is not None:
-            total = self._progress.tasks[self._task].total
-            self._progress.update(self._task, completed=total or 0)
-
-    def _minutes(self) -> str:
-        return f"{(self._clock() - self._started) / 60:5.1f} min"
+    set_threads(threads)
+    chosen = choose_device(device)
+    with joined(chosen) as workers:
+        events: Events = display if workers.first else Silence()
+        if workers.first:
+            begin(run, config, resume=resume)
+        workers.gather(None)
+        source = data or phantoms_of(run, config, events, workers)
+        request = Request(source, run, config, Limits(minutes), interpolated, start)
+        result = run_training(request, Place(workers, chosen, events))
+        return result if workers.first else None
 
 
-def _bars(console: Console) -> Progress:
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+def show_result(console: Console, result: StageResult) -> None:
+    """Means on the held-out cases' own grids, and where the weights are."""
+    from train.stage import NETWORK, REFINED
 
-    return Progress(
-        TextColumn("{task.description:>11}"),
-        BarColumn(),
-        TextColumn("{task.percentage:>3.0f}%"),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[note]}"),
-        console=console,
-    )
+    rows = [
+        (words, [score for masks, score in result.scores if masks == what])
+        for what, words in ((NETWORK, "network alone"), (REFINED, "after postprocessing"))
+    ]
+    if rows[0][1]:
+        console.print(score_table(f"{len(rows[0][1])} held-out cases", rows))
+    line = f"{result.steps} steps, {result.waited:.1%} of their time waiting for patches; best: {result.best}"
+    console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def score_table(title: str, rows: Sequence[tuple[str, Sequence[CaseScore]]]) -> Any:
+    """The mean of each row's cases in percent, in the columns of the paper's tables."""
+    from rich.table import Table
+
+    from train.validate import MEASURES, mean_score
+
+    table = Table(title=title, title_justify="left")
+    table.add_column("")
+    for measure in MEASURES:
+        target, name = measure.split("_")
+        table.add_column(f"{name.capitalize()}\n{target}", justify="right")
+    for words, scores in rows:
+        mean = mean_score(scores)
+        table.add_row(words, *(f"{100 * getattr(mean, measure):.2f}" for measure in MEASURES))
+    return table

@@ -1,98 +1,205 @@
-"""`TrainConfig`: every number of a training, flat and frozen; the presets `paper` and `demo`."""
+"""`TrainConfig`: every number of a training, flat and frozen. The presets stand in `train.presets`."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from kits_submit.errors import InputError
-from kits_submit.types import Shape, Spacing
+from train.options import REAL, TEXT, WHOLE, Option, option, optional, row, switch
 
-Schedule = Literal["plateau", "cosine"]
+if TYPE_CHECKING:
+    from kits_submit.types import Shape, Spacing
+
+_Rule = tuple[Callable[[Any], bool], str]
+_POSITIVE: _Rule = (lambda value: value > 0, "above 0")
+_SHARE: _Rule = (lambda value: 0 <= value < 1, "at least 0 and below 1")
+_AT_LEAST_0: _Rule = (lambda value: value >= 0, "at least 0")
+_EDGES: _Rule = (lambda patch: all(edge >= 4 and edge % 4 == 0 for edge in patch), "three positive multiples of 4")
+_EDGES_OR_NONE: _Rule = (lambda patch: patch is None or _EDGES[0](patch), f"{_EDGES[1]}, or none")
+_NAME: _Rule = (bool, "a name")
+_THREE_WHOLE = row(WHOLE, 3)
+
+
+def _one_of(*names: str) -> _Rule:
+    return (lambda name: name in names, ", ".join(names))
 
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """One training. The defaults are the paper's; what the paper leaves open is said here.
+    """One training; the defaults are the paper's first stage. Each field's help says what it is and where it is from.
 
-    Data (section 2.3 and 2.4):
-    - `spacing_mm`: grid along Z, Y, X; None takes the dataset's median.
-    - `clip_percentiles`: of the foreground HU. The paper prints 0.05 and 99.5, and says it follows nnU-Net, which uses
-      0.5 and 99.5; the print is followed.
-    - `max_slices`: longer cases (on the training grid) are cut along Z, all foreground kept, held-out ones too.
-    - `holdout`: share of the cases kept for validation; the paper's 63 of 210.
+    What the paper leaves open, and the reading taken here:
 
-    Patches (section 2.4):
-    - `patch`: training patch. `batch` patches a step come from `patients` cases (the paper's 39 and 13 are per worker,
-      and it has two). An epoch visits each case once.
-    - `background_above_air`: background centres are drawn where HU lie above the window's lower end, which shows air,
-      lung and fat alike: a short training has nothing to learn there. The patches around such centres hold them all.
-    - `flip_axes`: axes mirrored at random, any of "zyx"; the paper names no augmentation.
-
-    Loss (section 2.2, Table 3):
-    - `tversky_alpha` weighs false positives, `tversky_beta` false negatives. The paper gives neither; 0.3 and 0.7 are
-      the best of Salehi et al. (arXiv 1706.05721), which it cites.
-
-    Network (section 2.1; its shape is `train.network.deeplab.Architecture`):
-    - `dropout`: share of the paper's dropout rates (0.5, 0.5, 0.1) that is kept: 1 for the paper's, 0 for none.
-
-    Optimisation (section 2.4):
-    - `schedule`: "plateau" multiplies the rate by `plateau_factor` when the epoch's training loss has not fallen for
-      `plateau_patience` epochs and ends below `min_learning_rate`; "cosine" falls to zero over the planned steps.
-    - `max_steps`: ends the training early, and is what "cosine" plans with; None leaves `max_epochs` alone.
-    - `ema_decay`: of the running mean over weights and BN statistics that is validated and exported; 0 takes the
-      last weights. Not in the paper, where long training at a small rate does the same.
-
-    Inference (section 2.4), into the Recipe:
-    - `inference_patch`, `margin`: the network is fully convolutional, so a patch may be larger than in training, but it
-      should not: its receptive field's radius is 83 voxels (`train.network.receptive`), so each voxel of a training
-      patch sees the padding and the network learns to expect it there. One network at 3 x 1.5 x 1.5 mm, on three
-      phantoms: mean kidney Dice 0.84 in 48-cubes, 0.78 in 48 x 64 x 64, 0.72 in 48 x 128 x 128. The margin of 8
-      discards the outermost two voxels at stride 4, where padding weighs most.
-
-    - `phantoms`: how many are drawn where no data is given.
+    - `clip_percentiles`: the paper prints 0.05 and 99.5, and says it follows nnU-Net, which uses 0.5 and 99.5; the
+      print is followed.
+    - `tversky_alpha`, `tversky_beta`: the paper gives neither; 0.3 and 0.7 are the best of Salehi et al.
+      (arXiv 1706.05721), which it cites.
+    - `batch`, `patients`: the paper's 39 and 13 are per worker, and it has two. An epoch visits each case once.
+    - `inference_patch`: the network is fully convolutional, so it may be larger than `patch`, but it should not: its
+      receptive field's radius is 83 voxels (`train.network.receptive`), so each voxel of a training patch sees the
+      padding and the network learns to expect it there. One network at 3 x 1.5 x 1.5 mm, on three phantoms: mean kidney
+      Dice 0.84 in 48-cubes, 0.78 in 48 x 64 x 64, 0.72 in 48 x 128 x 128. The margin of 8 discards the outermost two
+      voxels at stride 4, where padding weighs most.
+    - `second_patch`: the second stage starts from the first one's mean weights, trains and infers in patches of this
+      size, and repeats every other number; the paper names no other change.
     """
 
-    preset: str = "paper"
-    seed: int = 0
-    spacing_mm: Spacing | None = None
-    clip_percentiles: tuple[float, float] = (0.05, 99.5)
-    max_slices: int = 200
-    holdout: float = 0.3
-    patch: Shape = (48, 48, 48)
-    batch: int = 39
-    patients: int = 13
-    background_above_air: bool = False
-    flip_axes: str = ""
-    tversky_alpha: float = 0.3
-    tversky_beta: float = 0.7
-    focal_weight: float = 0.5
-    focal_gamma: float = 2.0
-    dropout: float = 1.0
-    learning_rate: float = 1e-3
-    schedule: Schedule = "plateau"
-    plateau_factor: float = 0.1
-    plateau_patience: int = 20
-    min_learning_rate: float = 1e-8
-    max_epochs: int = 300
-    max_steps: int | None = None
-    ema_decay: float = 0.0
-    inference_patch: Shape = (48, 48, 48)
-    margin: Shape = (8, 8, 8)
-    phantoms: int = 48
+    preset: str = option("paper", TEXT, _NAME, "Name of the numbers that the others were changed from.")
+    seed: int = option(0, WHOLE, _AT_LEAST_0, "Of the split, the patches, the weights and the phantoms.")
+
+    spacing_mm: Spacing | None = option(
+        None,
+        optional(row(REAL, 3)),
+        (lambda mm: mm is None or min(mm) > 0, "three positive numbers, or none"),
+        "Grid along Z, Y, X; none: the dataset's median (paper 2.4).",
+    )
+    clip_percentiles: tuple[float, float] = option(
+        (0.05, 99.5),
+        row(REAL, 2),
+        (lambda pair: 0 <= pair[0] < pair[1] <= 100, "0 <= low < high <= 100"),
+        "HU window, of the foreground (paper 2.3).",
+    )
+    max_slices: int = option(
+        200, WHOLE, _POSITIVE, "Longer cases are cut along Z, all foreground kept, held-out ones too (paper 2.3)."
+    )
+    holdout: float = option(0.3, REAL, _SHARE, "Share of the cases kept for validation: 63 of 210 (paper 3.1).")
+    omit_known_bad: bool = switch("Leave out KiTS19's cases whose first-release labels are wrong: 23, 68, 125, 133.")
+    skip_bad_cases: bool = switch("Train on the rest where cases cannot be read, instead of none.")
+
+    patch: Shape = option((48, 48, 48), _THREE_WHOLE, _EDGES, "Training patch in voxels along Z, Y, X (paper 2.4).")
+    batch: int = option(39, WHOLE, _POSITIVE, "Patches a step, per worker (paper 2.4).")
+    patients: int = option(13, WHOLE, _POSITIVE, "Cases that a step's patches come from, per worker (paper 2.4).")
+    background_above_air: bool = switch("Draw background centres above the HU window's lower end (not air, lung, fat).")
+    flip_axes: str = option(
+        "",
+        TEXT,
+        (lambda axes: set(axes) <= set("zyx"), 'letters of "zyx"'),
+        "Axes mirrored at random; the paper names no augmentation.",
+    )
+
+    tversky_alpha: float = option(0.3, REAL, _AT_LEAST_0, "Weight of false positives (Salehi et al.).")
+    tversky_beta: float = option(0.7, REAL, _AT_LEAST_0, "Weight of false negatives (Salehi et al.).")
+    tversky_over: str = option(
+        "batch",
+        TEXT,
+        _one_of("batch", "patch"),
+        "What its sums run over: a batch's are its largest tumors', a patch's weigh small ones as much.",
+    )
+    tversky_smooth: float = option(1.0, REAL, _POSITIVE, "Voxels added to both sides of its ratio.")
+    focal_weight: float = option(0.5, REAL, _AT_LEAST_0, "Of Focal beside Tversky (paper, Table 3).")
+    focal_gamma: float = option(
+        2.0,
+        REAL,
+        (lambda gamma: gamma == 0 or gamma >= 1, "0, or at least 1 (between, its slope at p = 1 is endless)"),
+        "Focal's exponent (paper 2.2); 0 is the cross-entropy.",
+    )
+
+    architecture: str = option(
+        "proposed",
+        TEXT,
+        _one_of("proposed", "bigger-encoder", "bigger-aspp", "decoder-every-stage-1", "decoder-every-stage-2"),
+        "The network: the paper's, or one of its Table 2.",
+    )
+    dropout: float = option(
+        1.0,
+        REAL,
+        (lambda share: 0 <= share <= 1, "at least 0 and at most 1"),
+        "Share of the paper's dropout rates (0.5, 0.5, 0.1) that is kept.",
+    )
+
+    learning_rate: float = option(1e-3, REAL, _POSITIVE, "Adam's first (paper 2.4).")
+    warmup: float = option(0.0, REAL, _SHARE, "Share of the planned steps in which the rate rises from 0; cosine only.")
+    schedule: str = option(
+        "plateau",
+        TEXT,
+        _one_of("plateau", "cosine"),
+        "plateau: times plateau-factor where the loss does not fall (paper 2.4). cosine: to 0 over the planned steps.",
+    )
+    plateau_factor: float = option(
+        0.1, REAL, (lambda factor: 0 < factor < 1, "above 0 and below 1"), "What the rate is multiplied by (paper 2.4)."
+    )
+    plateau_patience: int = option(20, WHOLE, _AT_LEAST_0, "Epochs without a lower loss (paper 2.4).")
+    min_learning_rate: float = option(1e-8, REAL, _AT_LEAST_0, "Training ends below it (paper 2.4).")
+    max_epochs: int = option(300, WHOLE, _POSITIVE, "Passes over the cases at most (paper 2.4).")
+    max_steps: int | None = option(
+        None,
+        optional(WHOLE),
+        (lambda steps: steps is None or steps > 0, "above 0, or none"),
+        "Ends the training earlier; cosine plans with it.",
+    )
+    ema_decay: float = option(
+        0.0, REAL, _SHARE, "Of the mean over weights that is validated and exported; 0 takes the last weights."
+    )
+
+    second_patch: Shape | None = option(
+        None, optional(_THREE_WHOLE), _EDGES_OR_NONE, "Patch of a second stage from the first's weights (paper 2.4)."
+    )
+    inference_patch: Shape = option((48, 48, 48), _THREE_WHOLE, _EDGES, "Patch that the runtime cuts a volume into.")
+    margin: Shape = option(
+        (8, 8, 8),
+        _THREE_WHOLE,
+        (lambda margin: min(margin) >= 0, "three numbers of at least 0"),
+        "Its outer voxels that are discarded (paper 2.4).",
+    )
+
+    validate_every: int = option(
+        10, WHOLE, _AT_LEAST_0, "Epochs between validations on whole volumes; 0: at the end alone."
+    )
+    checkpoint_minutes: float = option(2.0, REAL, _AT_LEAST_0, "Between checkpoints.")
+    precision: str = option(
+        "fp32", TEXT, _one_of("fp32", "bf16", "fp16", "fp64"), "bf16 and fp16 are mixed; fp16 on a GPU alone."
+    )
+    compile: bool = switch("Through torch.compile.")
+    deterministic: bool = switch("Slower GPU kernels that repeat bit by bit; a CPU always does.")
+    loaders: int = option(2, WHOLE, _AT_LEAST_0, "Threads that read patches ahead; 0: none.")
+    tensorboard: bool = switch("Write scalars and pictures for TensorBoard.", on=True)
+    phantoms: int = option(48, WHOLE, _POSITIVE, "How many are drawn where no data is given.")
 
     def __post_init__(self) -> None:
-        for name, (holds, allowed) in _RULES.items():
+        for name, known in OPTIONS.items():
             value = getattr(self, name)
-            if not holds(value):
-                raise InputError(f"TrainConfig.{name} is {value}, allowed: {allowed}", fix="change the option")
-        if any(2 * m >= edge for m, edge in zip(self.margin, self.inference_patch, strict=True)):
-            what = f"TrainConfig.margin is {self.margin}, allowed: under half of inference_patch {self.inference_patch}"
-            raise InputError(what, fix="change the option")
+            if not known.holds(value):
+                raise InputError(f"TrainConfig.{name} is {value}, allowed: {known.allowed}", fix="change the option")
+        for name in ("inference_patch", "second_patch"):
+            edges = getattr(self, name)
+            if edges and any(2 * m >= edge for m, edge in zip(self.margin, edges, strict=True)):
+                what = f"TrainConfig.margin is {self.margin}, allowed: under half of {name} {edges}"
+                raise InputError(what, fix="change the option")
         if self.schedule == "cosine" and self.max_steps is None:
             raise InputError("TrainConfig.schedule is cosine without max_steps", fix="say how many steps to plan for")
+
+    def second(self) -> TrainConfig | None:
+        """The second stage's own config; None where there is none."""
+        if self.second_patch is None:
+            return None
+        return replace(self, patch=self.second_patch, inference_patch=self.second_patch, second_patch=None)
+
+    def changed(self, values: Mapping[str, object], *, source: str) -> TrainConfig:
+        """With fields parsed from text or from a file's values.
+
+        Raises:
+            InputError: an unknown field, a value of another type or out of range; `source` names where it stands.
+        """
+        unknown = sorted(values.keys() - OPTIONS.keys())
+        if unknown:
+            raise InputError(f"{source} has unknown fields {unknown}", fix="see --print-config for the names")
+        parsed = {}
+        for name, value in values.items():
+            known = OPTIONS[name]
+            try:
+                parsed[name] = known.kind.parse(value)
+            except ValueError:
+                wanted = known.kind.metavar or "true or false"
+                raise InputError(f"{source}: {name} is {value!r}, allowed: {wanted}", fix="change it") from None
+        return replace(self, **parsed)
+
+    def differences(self, other: TrainConfig) -> list[str]:
+        """`batch 8 here, 4 there`, for each field in which the two differ."""
+        ours, theirs = asdict(self), asdict(other)
+        return [f"{name} ({ours[name]}, there {theirs[name]})" for name in ours if ours[name] != theirs[name]]
 
     def to_json(self) -> str:
         """Every field, by name."""
@@ -103,86 +210,15 @@ class TrainConfig:
         """Inverse of `to_json`.
 
         Raises:
-            InputError: an unknown field or a value out of range.
+            InputError: not a config, an unknown field or a value out of range.
         """
-        raw: dict[str, Any] = json.loads(text)
-        unknown = sorted(raw.keys() - {f.name for f in fields(cls)})
-        if unknown:
-            raise InputError(f"TrainConfig has unknown fields {unknown}", fix="update kits-submit")
-        values: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in raw.items()}
-        return cls(**values)
+        try:
+            raw = json.loads(text)
+        except json.JSONDecodeError as error:
+            raise InputError(f"the config is not JSON ({error.msg})", fix="give a run's config.json") from None
+        if not isinstance(raw, dict):
+            raise InputError(f"the config is a JSON {type(raw).__name__}", fix="give a run's config.json")
+        return cls().changed(raw, source="the config")
 
 
-def preset(name: str) -> TrainConfig:
-    """`paper`: sections 2.2 to 2.4, first stage. `demo`: the same method in the minutes that a laptop has.
-
-    The paper's second stage, 44-cubes of the challenge's interpolated data from these weights, is another training
-    that is given `init`.
-
-    Demo: a coarser grid (a 48-cube spans 192 x 96 x 96 mm, a kidney with what lies around it), batches of 8, a cosine
-    schedule, mean weights, mirrored patches, and no dropout, for so short a training fits too little rather than too
-    much. False positives weigh as much as false negatives: with the paper's third of patches around tumors, the
-    weights of Salehi et al. drown a short training's masks in false tumor.
-
-    Raises:
-        InputError: another name.
-    """
-    paper = TrainConfig()
-    demo = replace(
-        paper,
-        preset="demo",
-        spacing_mm=(4.0, 2.0, 2.0),
-        holdout=1 / 12,
-        batch=8,
-        patients=8,
-        background_above_air=True,
-        flip_axes="x",
-        tversky_alpha=0.5,
-        tversky_beta=0.5,
-        dropout=0.0,
-        schedule="cosine",
-        max_epochs=100_000,
-        max_steps=800,
-        ema_decay=0.99,
-    )
-    presets = {"paper": paper, "demo": demo}
-    if name not in presets:
-        raise InputError(f"preset is {name!r}, allowed: {', '.join(presets)}", fix="name one of them")
-    return presets[name]
-
-
-_Rule = tuple[Callable[[Any], bool], str]
-_POSITIVE: _Rule = (lambda value: value > 0, "above 0")
-_SHARE: _Rule = (lambda value: 0 <= value < 1, "at least 0 and below 1")
-_AT_LEAST_0: _Rule = (lambda value: value >= 0, "at least 0")
-_EDGES: _Rule = (lambda patch: all(edge >= 4 and edge % 4 == 0 for edge in patch), "three positive multiples of 4")
-_RULES: dict[str, _Rule] = {
-    "seed": _AT_LEAST_0,
-    "clip_percentiles": (lambda pair: 0 <= pair[0] < pair[1] <= 100, "0 <= low < high <= 100"),
-    "max_slices": _POSITIVE,
-    "holdout": _SHARE,
-    "patch": _EDGES,
-    "batch": _POSITIVE,
-    "patients": _POSITIVE,
-    "dropout": (lambda share: 0 <= share <= 1, "at least 0 and at most 1"),
-    "flip_axes": (lambda axes: set(axes) <= set("zyx"), 'letters of "zyx"'),
-    "tversky_alpha": _AT_LEAST_0,
-    "tversky_beta": _AT_LEAST_0,
-    "focal_weight": _AT_LEAST_0,
-    "focal_gamma": (
-        lambda gamma: gamma == 0 or gamma >= 1,
-        "0, or at least 1 (between, its slope at p = 1 is endless)",
-    ),
-    "learning_rate": _POSITIVE,
-    "spacing_mm": (lambda mm: mm is None or (len(mm) == 3 and min(mm) > 0), "three positive numbers, or none"),
-    "inference_patch": _EDGES,
-    "margin": (lambda margin: all(m >= 0 for m in margin), "three numbers of at least 0"),
-    "plateau_factor": (lambda factor: 0 < factor < 1, "above 0 and below 1"),
-    "plateau_patience": _AT_LEAST_0,
-    "min_learning_rate": _AT_LEAST_0,
-    "schedule": (lambda name: name in ("plateau", "cosine"), "plateau, cosine"),
-    "max_epochs": _POSITIVE,
-    "max_steps": (lambda steps: steps is None or steps > 0, "above 0, or none"),
-    "ema_decay": _SHARE,
-    "phantoms": _POSITIVE,
-}
+OPTIONS: dict[str, Option] = {known.name: known.metadata["option"] for known in fields(TrainConfig)}

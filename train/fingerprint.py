@@ -13,6 +13,7 @@ ones too: a window and two numbers, no shape of any case, pass from them into th
 from __future__ import annotations
 
 import hashlib
+import json
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ import numpy.typing as npt
 from evaluation.geometry import check_same_grid
 from kits_submit.cases import Case
 from kits_submit.errors import InputError, LabelError
+from kits_submit.nifti import replacing
 from kits_submit.recipe import LABELS, Recipe
 from kits_submit.types import Image, Labels, Spacing
 from kits_submit.volume import read_grid, read_labels, read_volume
@@ -43,15 +45,41 @@ class CaseFacts:
     histogram: Histogram
 
 
-def measure(case: Case) -> CaseFacts:
+def measure(case: Case, notes: Path | None = None) -> CaseFacts:
     """Read one case and measure it.
+
+    Args:
+        notes: folder where facts are kept by content, so that files already measured are hashed alone.
 
     Raises:
         InputError: no image or no label.
         VolumeError, GeometryError, LabelError: see `read_pair`.
+        OutputError: `notes` cannot be written.
     """
+    sha256 = content_hash(case)
+    note = None if notes is None else notes / f"{sha256}.json"
+    if note is not None and note.is_file():
+        return _noted(case.case_id, sha256, note)
     image, label, spacing = read_pair(case)
-    return CaseFacts(case.case_id, content_hash(case), spacing, foreground_histogram(image, label))
+    facts = CaseFacts(case.case_id, sha256, spacing, foreground_histogram(image, label))
+    if note is not None:
+        _note(facts, note)
+    return facts
+
+
+def _noted(case_id: str, sha256: str, note: Path) -> CaseFacts:
+    raw = json.loads(note.read_text())
+    histogram = np.zeros(HIGHEST_HU - LOWEST_HU + 1, np.int64)
+    histogram[raw["bins"]] = raw["voxels"]
+    z, y, x = raw["spacing_mm"]
+    return CaseFacts(case_id, sha256, (z, y, x), histogram)
+
+
+def _note(facts: CaseFacts, note: Path) -> None:
+    bins = np.flatnonzero(facts.histogram)
+    raw = {"spacing_mm": facts.spacing_mm, "bins": bins.tolist(), "voxels": facts.histogram[bins].tolist()}
+    with replacing(note) as stream:
+        stream.write(json.dumps(raw).encode())
 
 
 def read_pair(case: Case) -> tuple[Image, Labels, Spacing]:

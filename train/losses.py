@@ -9,12 +9,14 @@
     the voxel's true class.
 
 What the paper leaves open: the probabilities are a softmax's; sums run over the batch rather than a patch, since a
-patch need not hold each class; smoothing s is one voxel, so that a class absent from the batch gives a
-finite gradient and little reward; Focal carries no class weight (the paper names gamma alone) and counts all classes.
+patch need not hold each class (per patch on request: a batch's sums are its largest tumors'); smoothing s is one voxel,
+so that a class absent from the batch gives a finite gradient and little reward; Focal carries no class weight (the
+paper names gamma alone) and counts all classes.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -22,6 +24,8 @@ from torch import Tensor
 from torch.nn import functional
 
 SMOOTH_VOXELS = 1.0
+
+Reduce = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -41,31 +45,52 @@ def combined_loss(
     beta: float,
     focal_weight: float,
     gamma: float,
+    smooth: float = SMOOTH_VOXELS,
+    per_patch: bool = False,
+    reduce: Reduce | None = None,
 ) -> LossParts:
-    """The paper's loss of one batch; one log-softmax serves both terms."""
+    """The paper's loss of one batch; one log-softmax serves both terms.
+
+    Args:
+        per_patch: Tversky of each patch alone, then their mean.
+        reduce: sums a tensor over all workers, differentiably (`train.distributed`), so that Tversky's sums run over
+            the whole batch. `focal`, and Tversky per patch, stay this worker's own: the mean over workers is the whole
+            batch's.
+    """
     log_probabilities = functional.log_softmax(logits_NKZYX, dim=1)
-    tversky = tversky_loss(log_probabilities.exp(), labels_NZYX, alpha=alpha, beta=beta)
+    probabilities = log_probabilities.exp()
+    tversky = tversky_loss(
+        probabilities, labels_NZYX, alpha=alpha, beta=beta, smooth=smooth, per_patch=per_patch, reduce=reduce
+    )
     focal = focal_loss(log_probabilities, labels_NZYX, gamma=gamma)
     return LossParts(tversky + focal_weight * focal, tversky, focal)
 
 
 def tversky_loss(
-    probabilities_NKZYX: Tensor, labels_NZYX: Tensor, *, alpha: float, beta: float, smooth: float = SMOOTH_VOXELS
+    probabilities_NKZYX: Tensor,
+    labels_NZYX: Tensor,
+    *,
+    alpha: float,
+    beta: float,
+    smooth: float = SMOOTH_VOXELS,
+    per_patch: bool = False,
+    reduce: Reduce | None = None,
 ) -> Tensor:
     """One minus the mean Tversky index over the classes above 0. Labels are int64.
 
     A class neither predicted nor present has index 1; predicted though absent, s / (s + alpha FP); present though not
     predicted, s / (s + beta FN).
     """
-    indices = []
+    axes = (1, 2, 3) if per_patch else (0, 1, 2, 3)
+    sums = []
     for k in range(1, probabilities_NKZYX.shape[1]):
         predicted = probabilities_NKZYX[:, k]
         true = (labels_NZYX == k).to(predicted.dtype)
-        hit = (predicted * true).sum()
-        false_positive = predicted.sum() - hit
-        false_negative = true.sum() - hit
-        indices.append((hit + smooth) / (hit + alpha * false_positive + beta * false_negative + smooth))
-    return 1 - torch.stack(indices).mean()
+        sums.append(torch.stack([(predicted * true).sum(axes), predicted.sum(axes), true.sum(axes)]))
+    stacked = torch.stack(sums)
+    hit, predicted_all, true_all = (stacked if per_patch or reduce is None else reduce(stacked)).unbind(1)
+    wrong = alpha * (predicted_all - hit) + beta * (true_all - hit)
+    return 1 - ((hit + smooth) / (hit + wrong + smooth)).mean()
 
 
 def focal_loss(log_probabilities_NKZYX: Tensor, labels_NZYX: Tensor, *, gamma: float) -> Tensor:

@@ -1,7 +1,8 @@
 """Batches of patches whose central voxel is equally likely background, kidney or tumor (paper section 2.4).
 
-A batch is a function of the seed and the step alone, so a resumed training goes on as if never stopped. An epoch visits
-each case once in a random order, `patients` cases a step; the last step of an epoch is filled up from its start.
+A batch is a function of the seed and the step alone, so a resumed training goes on as if never stopped, and each patch
+one of its place in the batch, so workers that share a batch draw what one alone would. An epoch visits each case once
+in a random order, `patients` cases a step; the last step of an epoch is filled up from its start.
 
 The class of a centre is drawn first, evenly among those that the case has, then a voxel evenly among that class's.
 Where a patch leaves the volume it is padded with air: the standardised lower end of the HU window, label 0.
@@ -48,13 +49,17 @@ class Sampler:
         background_above_air: bool = False,
         flip_axes: str = "",
         seed: int = 0,
+        rank: int = 0,
+        world: int = 1,
     ) -> None:
+        """`batch` and `patients` are of each of `world` workers; this is worker `rank`."""
         if not cases:
             raise InputError("no case to train on", fix="give at least one labelled case")
         self.cases = tuple(cases)
         self.patch = patch
-        self.size = batch
-        self.patients = min(patients, batch, len(self.cases))
+        self.size = batch * world
+        self.places = range(rank * batch, (rank + 1) * batch)
+        self.patients = min(patients * world, self.size, len(self.cases))
         self.air = air
         self.background_above_air = background_above_air
         self.flip_axes = flip_axes
@@ -66,10 +71,12 @@ class Sampler:
         return -(-len(self.cases) // self.patients)
 
     def batch(self, step: int) -> PatchBatch:
-        """The batch of a step, counted from 0."""
-        rng = np.random.default_rng((self.seed, 1, step))
+        """This worker's part of a step's batch; steps count from 0. 39 patches of 13 cases: three of each in a row."""
         cases = self.patients_of(step)
-        pairs = [self._patch(cases[i % len(cases)], rng) for i in range(self.size)]
+        pairs = [
+            self._patch(cases[place * len(cases) // self.size], np.random.default_rng((self.seed, 1, step, place)))
+            for place in self.places
+        ]
         images = np.stack([image for image, _ in pairs])[:, None]
         return PatchBatch(images, np.stack([label for _, label in pairs]))
 

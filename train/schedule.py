@@ -37,6 +37,11 @@ class Plateau:
         return self.rate < self.minimum
 
 
-def cosine(rate: float, progress: float) -> float:
-    """`rate` at progress 0, half of it at 0.5, zero at 1 (arXiv 1608.03983, without its restarts)."""
-    return 0.5 * rate * (1 + math.cos(math.pi * min(max(progress, 0.0), 1.0)))
+def cosine(rate: float, progress: float, warmup: float = 0.0) -> float:
+    """`rate` at progress 0, half of it at 0.5, zero at 1 (arXiv 1608.03983, without its restarts).
+
+    While progress is below `warmup` it is scaled by progress / warmup (arXiv 1706.02677, section 2.2).
+    """
+    progress = min(max(progress, 0.0), 1.0)
+    rising = min(progress / warmup, 1.0) if warmup else 1.0
+    return 0.5 * rate * rising * (1 + math.cos(math.pi * progress))

@@ -1,60 +1,114 @@
-"""Held-out cases through the runtime's own stitching and the scorer's own measures, on the Recipe's grid.
+"""Held-out cases through the runtime's own stitching and the scorer's own measures.
 
-No refinement: this is the network's own answer.
+during training   on the Recipe's grid, from the cache: the network's own answer, unrefined
+`predict_case`    on the case's own grid, as the runtime writes it: what `tune`, `ablate` and the last scores take
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
 
 import numpy as np
 import torch
 
 from evaluation.case import score_masks
-from kits_submit.intensity import air
+from kits_submit.cases import Case
+from kits_submit.grid import resample, target_shape
+from kits_submit.intensity import air, standardise
 from kits_submit.recipe import Recipe
+from kits_submit.restore import restore_labels
 from kits_submit.stitch import stitch
-from kits_submit.types import Batch, Image, Labels, Logits
+from kits_submit.types import Batch, Image, Labels, Logits, Spacing
 from train.cache import CachedCase
+from train.distributed import Workers
+from train.fingerprint import read_pair
 from train.network.deeplab import DeepLab3D
 
 
 @dataclass(frozen=True)
 class CaseScore:
-    """KiTS19's two: `kidney` is the Dice of label > 0 (kidney with tumor), `tumor` that of label 2."""
+    """One case by the paper's measures: Dice, recall and precision of label 1 and of label 2 (its Tables 2 to 4)."""
 
     case_id: str
-    kidney: float
-    tumor: float
+    kidney_dice: float
+    tumor_dice: float
+    kidney_recall: float
+    tumor_recall: float
+    kidney_precision: float
+    tumor_precision: float
+
+    @classmethod
+    def of(cls, case_id: str, predicted: Labels, truth: Labels, spacing_mm: Spacing) -> CaseScore:
+        """By `evaluation`'s protocol `paper`."""
+        return cls(case_id, **score_masks(predicted, truth, spacing_mm, "paper"))
+
+    @property
+    def dice(self) -> float:
+        """The mean of both: what the best checkpoint is chosen by."""
+        return (self.kidney_dice + self.tumor_dice) / 2
+
+
+MEASURES = tuple(name for name in CaseScore.__dataclass_fields__ if name != "case_id")
+
+
+def mean_score(scores: Sequence[CaseScore], name: str = "mean") -> CaseScore:
+    """The mean of each measure over cases."""
+    rows = [asdict(score) for score in scores]
+    return CaseScore(name, **{measure: float(np.mean([row[measure] for row in rows])) for measure in MEASURES})
 
 
 class TorchEngine:
     """A network as a `kits_submit.engine.protocol.Engine`."""
 
-    name, device, batch_voxels = f"torch {torch.__version__}", "cpu", 1 << 20
+    name, batch_voxels = f"torch {torch.__version__}", 1 << 20
 
     def __init__(self, network: torch.nn.Module) -> None:
         self._network = network
+        self._like = next(network.parameters(), torch.empty(0))
+
+    @property
+    def device(self) -> str:
+        """Where the network lies."""
+        return self._like.device.type
 
     @torch.inference_mode()
     def run(self, batch: Batch) -> Logits:
         """NCZYX to NKZYX."""
-        images = torch.from_numpy(batch).to(memory_format=torch.channels_last_3d)
-        logits: Logits = self._network(images).numpy()
+        images = torch.from_numpy(batch).to(self._like).to(memory_format=torch.channels_last_3d)
+        logits: Logits = self._network(images).float().cpu().numpy()
         return logits
 
 
 def validate(
-    network: DeepLab3D, cases: Iterable[CachedCase], recipe: Recipe, *, on_case: Callable[[CaseScore], None]
+    network: DeepLab3D,
+    cases: Sequence[CachedCase],
+    recipe: Recipe,
+    *,
+    on_case: Callable[[CaseScore], None],
+    on_labels: Callable[[CachedCase, Labels], None] | None = None,
+    workers: Workers | None = None,
 ) -> list[CaseScore]:
-    """Score each case; the network is in eval mode."""
-    scores = []
-    for case in cases:
+    """Score each case, the cases shared out over the workers; the network is in eval mode.
+
+    Args:
+        on_case: told every case's score, this worker's own as they come.
+        on_labels: shown this worker's predictions.
+    """
+    team = workers or Workers()
+
+    def score(case: CachedCase) -> CaseScore:
         predicted = predict_volume(network, np.asarray(case.image, np.float32), recipe)
-        dice = score_masks(predicted, np.asarray(case.label), recipe.spacing_mm, "kits19")
-        scores.append(CaseScore(case.case_id, dice["tk_dice"], dice["tu_dice"]))
-        on_case(scores[-1])
+        scored = CaseScore.of(case.case_id, predicted, np.asarray(case.label), recipe.spacing_mm)
+        if on_labels is not None:
+            on_labels(case, predicted)
+        on_case(scored)
+        return scored
+
+    scores = team.map(score, cases)
+    for index, of_another in enumerate(scores):
+        if index % team.world != team.rank:
+            on_case(of_another)
     return scores
 
 
@@ -63,3 +117,16 @@ def predict_volume(network: torch.nn.Module, image: Image, recipe: Recipe) -> La
     probabilities = stitch(image, recipe, TorchEngine(network), outside=air(recipe))
     labels: Labels = probabilities.argmax(axis=0).astype(np.uint8)
     return labels
+
+
+def predict_case(network: torch.nn.Module, case: Case, recipe: Recipe) -> tuple[Labels, Labels, Spacing]:
+    """A labelled case on its own grid: unrefined labels as the runtime would predict them, the truth, the spacing.
+
+    Raises:
+        KitsError: the case cannot be read.
+    """
+    voxels, truth, spacing_mm = read_pair(case)
+    z, y, x = voxels.shape
+    image = standardise(resample(voxels, target_shape((z, y, x), spacing_mm, recipe.spacing_mm)), recipe)
+    probabilities = stitch(image, recipe, TorchEngine(network), outside=air(recipe))
+    return restore_labels(probabilities, (z, y, x)), truth, spacing_mm

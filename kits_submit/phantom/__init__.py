@@ -13,7 +13,7 @@ HU and sizes of the organs, not their diseases.
     write.py     NIfTI files
 """
 
-from kits_submit.phantom.draw import Phantom, draw_phantom
-from kits_submit.phantom.write import write_phantom, write_phantoms
+from kits_submit.phantom.draw import Phantom, draw_phantom, kits_affine
+from kits_submit.phantom.write import write_case, write_phantom, write_phantoms
 
-__all__ = ["Phantom", "draw_phantom", "write_phantom", "write_phantoms"]
+__all__ = ["Phantom", "draw_phantom", "kits_affine", "write_case", "write_phantom", "write_phantoms"]

@@ -52,9 +52,13 @@ class Phantom:
 
     @property
     def affine(self) -> Affine:
-        """KiTS19's: anti-diagonal, axis codes I, P, L, origin zero."""
-        z, y, x = self.spacing_mm
-        return np.array([[0, 0, -x, 0], [0, -y, 0, 0], [-z, 0, 0, 0], [0, 0, 0, 1]], np.float64)
+        return kits_affine(self.spacing_mm)
+
+
+def kits_affine(spacing_mm: Spacing) -> Affine:
+    """KiTS19's: anti-diagonal, axis codes I, P, L, origin zero."""
+    z, y, x = spacing_mm
+    return np.array([[0, 0, -x, 0], [0, -y, 0, 0], [-z, 0, 0, 0], [0, 0, 0, 1]], np.float64)
 
 
 def draw_patient(seed: int, index: int) -> Patient:

@@ -70,6 +70,11 @@ SUBTYPES: dict[str, tuple[float, tuple[float, float, float, float], float]] = {
 }
 
 
+def typical_hu(tissue: str, phase: str) -> float:
+    """Mean over patients of a tissue of `Tissues` in one of `PHASES`."""
+    return _TABLE[tissue][PHASES.index(phase)][0]
+
+
 def draw_phase(rng: np.random.Generator) -> str:
     """One of `PHASES`, as often as KiTS has it."""
     return PHASES[int(rng.choice(len(PHASES), p=PHASE_SHARE))]

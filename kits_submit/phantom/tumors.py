@@ -44,16 +44,31 @@ def draw_tumors(rng: np.random.Generator, kidneys: tuple[Kidney, ...], body: Bod
     count = 1 + int(rng.choice(len(_COUNT_SHARE), p=_COUNT_SHARE))
     tumors = []
     for i in range(count):
-        log_volume = rng.normal(math.log(_MEDIAN_ML), _LOG_SPREAD) - 1.5 * (i > 0)
-        volume = float(np.clip(math.exp(log_volume), _LOW_ML, _HIGH_ML))
+        volume = draw_volume_ml(rng, second=i > 0)
         which = int(rng.integers(len(kidneys)))
         tumors.append(_draw_tumor(rng, (which, kidneys[which]), body, volume, phase))
     return tuple(tumors)
 
 
+def draw_volume_ml(rng: np.random.Generator, *, second: bool = False) -> float:
+    """A tumor's volume: log-normal about KiTS19's median; a patient's second tumor is smaller."""
+    log_volume = rng.normal(math.log(_MEDIAN_ML), _LOG_SPREAD) - 1.5 * second
+    return float(np.clip(math.exp(log_volume), _LOW_ML, _HIGH_ML))
+
+
+def radius_mm(volume_ml: float) -> float:
+    """Radius of the main lump of a tumor of that volume."""
+    return float((volume_ml * 1000 * 3 / 4 / math.pi / _LUMPS_FACTOR) ** (1 / 3))
+
+
 def _draw_tumor(rng: np.random.Generator, host: tuple[int, Kidney], body: Body, volume_ml: float, phase: str) -> Tumor:
-    radius = (volume_ml * 1000 * 3 / 4 / math.pi / _LUMPS_FACTOR) ** (1 / 3)
-    centre = _place(rng, host[1], body, radius)
+    radius = radius_mm(volume_ml)
+    lumps = draw_lumps(rng, _place(rng, host[1], body, radius), radius)
+    return draw_tissue(rng, host[0], lumps, radius, phase)
+
+
+def draw_lumps(rng: np.random.Generator, centre: Point, radius: float) -> tuple[Ellipsoid, ...]:
+    """A lobed outline: a bumpy ellipsoid, the main lump, and two smaller ones that grow out of it."""
     stretch = np.exp(rng.normal(0, 0.14, 3))
     stretch *= radius / float(np.prod(stretch)) ** (1 / 3)
     axes = turned(*(float(angle) for angle in rng.uniform(0, math.pi, 3)))
@@ -65,7 +80,7 @@ def _draw_tumor(rng: np.random.Generator, host: tuple[int, Kidney], body: Body, 
         z, y, x = (float(c + a) for c, a in zip(centre, aside, strict=True))
         size = radius * float(rng.uniform(0.4, 0.7))
         lumps.append(Ellipsoid((z, y, x), (size, size, size), axes, bump, waves))
-    return _filled(rng, host[0], tuple(lumps), radius, phase)
+    return tuple(lumps)
 
 
 def _place(rng: np.random.Generator, kidney: Kidney, body: Body, radius: float) -> Point:
@@ -87,7 +102,7 @@ def _place(rng: np.random.Generator, kidney: Kidney, body: Body, radius: float) 
     return best
 
 
-def _filled(rng: np.random.Generator, which: int, lumps: tuple[Ellipsoid, ...], radius: float, phase: str) -> Tumor:
+def draw_tissue(rng: np.random.Generator, which: int, lumps: tuple[Ellipsoid, ...], radius: float, phase: str) -> Tumor:
     """A tumor of a random subtype in that outline."""
     names = tuple(SUBTYPES)
     subtype = names[int(rng.choice(len(names), p=[SUBTYPES[name][0] for name in names]))]
@@ -111,26 +126,38 @@ def _filled(rng: np.random.Generator, which: int, lumps: tuple[Ellipsoid, ...], 
 
 def paint_tumor(canvas: Canvas, body: Body, kidney: Kidney, tumor: Tumor, fat_hu: float) -> None:
     """Draw one tumor, HU and label, in a thin shell of fat, inside the cavity and on its kidney's side."""
-    low, high = zip(*(lump.bounds(2) for lump in tumor.lumps), strict=True)
-    z, y, x = (min(corner) for corner in zip(*low, strict=True))
-    zz, yy, xx = (max(corner) for corner in zip(*high, strict=True))
-    box = canvas.grid.box((z, y, x), (zz, yy, xx))
+    box = canvas.grid.box(*bounds(tumor.lumps, 2))
     if box is None:
         return
-    distance = tumor.lumps[0].distance(box)
-    for lump in tumor.lumps[1:]:
-        distance = _smooth_union(distance, lump.distance(box), 0.3 * min(lump.radii))
+    distance = outline(tumor.lumps, box)
     limit = np.maximum(body.beyond_retroperitoneum(box) + 1.5, -kidney.side * box.x - 25)
     lifted = 0.75 * (body.dome(box.y[0], box.x[0])[None] - box.z) - 40  # a tumor may lift the diaphragm
     limit = np.maximum(limit, lifted)
     distance = np.maximum(distance, limit)
     halo = np.maximum(distance - min(5.0, 0.8 * kidney.fat_mm), limit)
     canvas.blend(box, canvas.cover(halo) * (canvas.labels[box.slices] == BACKGROUND), fat_hu)
-    canvas.blend(box, canvas.cover(distance), _tumor_hu(tumor, box, distance))
+    canvas.blend(box, canvas.cover(distance), tissue_hu(tumor, box, distance))
     canvas.labels[box.slices][distance < 0] = TUMOR
 
 
-def _tumor_hu(tumor: Tumor, box: Box, distance: Array) -> Array:
+def bounds(lumps: tuple[Ellipsoid, ...], margin_mm: float) -> tuple[Point, Point]:
+    """Corners of the axis-aligned box around all lumps and a margin."""
+    low, high = zip(*(lump.bounds(margin_mm) for lump in lumps), strict=True)
+    z, y, x = (min(corner) for corner in zip(*low, strict=True))
+    zz, yy, xx = (max(corner) for corner in zip(*high, strict=True))
+    return (z, y, x), (zz, yy, xx)
+
+
+def outline(lumps: tuple[Ellipsoid, ...], box: Box) -> Array:
+    """Signed distance to the lumps grown together, in mm."""
+    distance = lumps[0].distance(box)
+    for lump in lumps[1:]:
+        distance = _smooth_union(distance, lump.distance(box), 0.3 * min(lump.radii))
+    return distance
+
+
+def tissue_hu(tumor: Tumor, box: Box, distance: Array) -> Array:
+    """HU inside a tumor: its solid part's, uneven, a brighter rim, and the necrotic core, from the signed distance."""
     fine, coarse = tumor.texture.at(box), tumor.coarse.at(box)
     radius = sum(tumor.lumps[0].radii) / 3
     hu = tumor.hu + tumor.uneven_hu * (0.7 * fine + 0.6 * coarse)

@@ -22,6 +22,11 @@ def changed(**entries: float) -> np.ndarray:
     return affine
 
 
+def _canonical() -> np.ndarray:
+    """The grid of `SHAPE` and `AFFINE` with its axes turned to right, front and up."""
+    return np.array([[0.8, 0, 0, -12.0], [0, 0.8, 0, -8.8], [0, 0, 3.0, -27.0], [0, 0, 0, 1.0]])
+
+
 def check(folder: Path, shape: tuple[int, ...], affine: np.ndarray) -> None:
     truth = read_grid(save(folder / "truth.nii.gz", np.zeros(SHAPE, np.uint8), AFFINE))
     path = save(folder / "prediction.nii.gz", np.zeros(shape, np.uint8), affine)
@@ -45,7 +50,15 @@ def test_the_same_grid_within_the_tolerance_of_kits23(tmp_path: Path) -> None:
         (SHAPE, changed(a11=-3.0, a20=-0.8), "the spacing was written in another order"),
         (SHAPE, kits_affine((2.0, 0.8, 0.8)), "it was resampled or its spacing is wrong (2 x 0.8 x 0.8 mm"),
         (SHAPE, changed(a03=1.5), "the origin was moved by 1.5 x 0 x 0 mm"),
-        (SHAPE, changed(a20=3.0, a23=-27.0), "axis 0 was flipped"),
+        (SHAPE, changed(a20=3.0), "axis 0 was flipped"),
+        (SHAPE, changed(a20=3.0, a23=-27.0), "its axes were turned to SPL (the truth's are IPL) and not back"),
+        ((16, 12, 10), _canonical(), "its axes were turned to RAS (the truth's are IPL) and not back"),
+        (
+            SHAPE,
+            np.diag([0.8, 0.8, 3.0, 1.0]),
+            "the orientation was lost (a diagonal affine was written), and the ",
+        ),
+        (SHAPE, np.diag([3.0, 0.8, 0.8, 1.0]), "the orientation was lost (a diagonal affine was written); write"),
         (SHAPE, changed(a02=0.8, a20=3.0), "axes 0, 2 were flipped"),
         (SHAPE, changed(a02=0.8, a11=0.8), "LPS and RAS were mixed up"),
         (SHAPE, AFFINE[[1, 0, 2, 3]], "the axes were permuted"),

@@ -32,6 +32,9 @@ class DyingPool:
     def __exit__(self, *_: object) -> None:
         pass
 
+    def shutdown(self, **_: object) -> None:
+        pass
+
     def map(self, work: Callable[..., Any], *columns: Any) -> Iterator[Any]:
         yield work(*(column[0] for column in columns))
         raise BrokenProcessPool("a worker was killed")

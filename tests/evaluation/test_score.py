@@ -102,6 +102,31 @@ def test_a_bad_truth_is_an_error_of_its_case(folders: Folders) -> None:
     assert "segmentation.nii.gz" in report.rows[0].error.message
 
 
+def test_a_case_that_is_there_twice_is_a_row_with_an_error(folders: Folders) -> None:
+    predictions, labels = folders({1: LABELS, 2: LABELS}, {1: LABELS, 2: LABELS})
+    save(predictions / "case_00001.nii.gz", LABELS)
+    bad, good = scored((predictions, labels)).rows
+    assert bad.error is not None
+    assert "case_00001 is there 2 times: case_00001.nii.gz and prediction_00001.nii.gz" in bad.error.message
+    assert bad.error.exit_code == 3
+    assert good.scores["composite"] == 1.0
+
+
+def test_a_bug_fails_its_case_alone_unless_debugged(folders: Folders, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError
+
+    paths = folders({1: LABELS, 2: LABELS}, {1: LABELS, 2: LABELS})
+    monkeypatch.setattr("evaluation.case._confusion", broken)
+    report = scored(paths)
+    assert [row.error.message for row in report.rows if row.error] == [
+        f"case_0000{n}: unexpected ZeroDivisionError; run again with --debug and report it" for n in (1, 2)
+    ]
+    assert report.exit_code == 1
+    with pytest.raises(ZeroDivisionError):
+        scored(paths, debug=True)
+
+
 def test_failures_of_several_kinds(folders: Folders) -> None:
     report = scored(folders({1: LABELS[:-1], 2: LABELS + 5}, {1: LABELS, 2: LABELS, 3: LABELS}))
     assert [row.error.exit_code for row in report.rows if row.error] == [5, 6, 3]
@@ -182,6 +207,32 @@ class TestOfficialCompat:
     def test_floats_are_rounded_and_any_other_value_is_tumor_in_kits19(self, folders: Folders) -> None:
         odd = np.where(LABELS == 2, 4.8, LABELS * 0.6)
         assert set(scored(folders({1: odd}, {1: LABELS}), official_compat=True).rows[0].scores.values()) == {1.0}
+
+    @pytest.mark.parametrize("value", [-1, 4, 258])
+    def test_a_cast_integer_is_tumor_in_kits19_and_background_in_kits23(self, folders: Folders, value: int) -> None:
+        odd = np.where(LABELS == 2, np.int16(value), LABELS.astype(np.int16))
+        paths = folders({1: odd}, {1: LABELS})
+        assert set(scored(paths, "kits19", official_compat=True).rows[0].scores.values()) == {1.0}
+        assert scored(paths, "kits23", official_compat=True).rows[0].scores["tumor_dice"] == 0.0
+
+    def test_kits23_compares_floats_and_does_not_round_them(self, folders: Folders) -> None:
+        paths = folders({1: np.where(LABELS == 2, 2.0, LABELS * 1.2)}, {1: LABELS})
+        scores = scored(paths, "kits23", official_compat=True).rows[0].scores
+        assert scores["tumor_dice"] == 1.0
+        assert scores["kidney_and_mass_dice"] == pytest.approx(2 * 18 / (18 + 4 * 7 * 7))
+
+    def test_a_cyst_of_the_truth_is_tumor_in_kits19(self, folders: Folders) -> None:
+        cyst = np.where(LABELS == 2, 3, LABELS).astype(np.uint8)
+        assert scored(folders({1: LABELS}, {1: cyst}), official_compat=True).rows[0].scores["tu_dice"] == 1.0
+
+    def test_one_last_axis_is_argmaxed_to_background_in_kits19(self, folders: Folders) -> None:
+        report = scored(folders({1: LABELS[..., None]}, {1: LABELS}), official_compat=True)
+        assert set(report.rows[0].scores.values()) == {0.0}
+
+    def test_an_empty_mask_of_another_shape_is_zero_in_kits23_and_fails_in_kits19(self, folders: Folders) -> None:
+        paths = folders({1: np.zeros_like(LABELS[1:])}, {1: LABELS})
+        assert set(scored(paths, "kits23", official_compat=True).rows[0].scores.values()) == {0.0}
+        assert scored(paths, "kits19", official_compat=True).exit_code == 5
 
     def test_probabilities_are_argmaxed_in_kits19(self, folders: Folders) -> None:
         logits = np.stack([value == LABELS for value in range(3)], axis=-1).astype(np.float32)

@@ -10,7 +10,7 @@ import evaluation.shell
 from evaluation.boxes import MaskPair, foreground_boxes, tiles
 from evaluation.case import score_masks
 from evaluation.kits import KITS23, Target
-from evaluation.shell import Tile, steps_within
+from evaluation.shell import MAX_STEPS, Tile, steps_within
 from evaluation.surface import SurfaceTally
 from evaluation.surfels import surfel_areas
 from tests.evaluation import reference
@@ -89,7 +89,7 @@ def test_the_tree_that_replaces_many_steps_gives_the_same(
 ) -> None:
     expected = score_masks(*maps, spacing, "kits23")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(evaluation.shell, "MAX_STEPS", 0)
+        patch.setattr(evaluation.shell, "MAX_STEPS", 1)
         assert score_masks(*maps, spacing, "kits23") == pytest.approx(expected, abs=1e-12)
 
 
@@ -159,11 +159,18 @@ def test_stray_voxels_in_opposite_corners_are_tiles_of_their_own() -> None:
 
 def test_steps_by_hand() -> None:
     steps = steps_within((3.0, 0.78, 0.78), 1.13)
-    assert steps is not None
-    assert steps[0].tolist() == [0, 0, 0]
-    assert len(steps) == 9
-    assert not steps[:, 0].any()
-    assert steps_within((0.01, 0.01, 0.01), 1.13) is None
+    assert steps.corners[0].tolist() == [0, 0, 0]
+    assert steps.lengths_mm == pytest.approx([0.0, *[0.78] * 4, *[0.78 * 2**0.5] * 4])
+    assert steps.halo == (0, 1, 1)
+    assert steps.reach_mm == 1.13
+
+
+def test_of_too_many_steps_the_shortest_are_kept() -> None:
+    steps = steps_within((0.01, 0.01, 0.01), 1.13)
+    assert 500 < len(steps) <= MAX_STEPS
+    assert 0 < steps.reach_mm < 1.13
+    within = [i for i in np.ndindex(31, 31, 31) if 0.01 * np.linalg.norm(np.array(i) - 15) <= steps.reach_mm]
+    assert len(steps) == len(within)
 
 
 def test_identical_masks_score_one() -> None:

@@ -99,6 +99,7 @@ def test_markdown_is_ready_to_paste(tmp_path: Path) -> None:
     text = (tmp_path / "scores.md").read_text()
     assert text == as_markdown(report_of())
     assert "| case_00001 | **0.2000** | **0.2000** | **0.2000** |" in text
+    assert "| case_00099 |      error |          - |          - |" in text
     assert text.endswith("- case_00099: cut\n")
 
 
@@ -113,6 +114,21 @@ def test_a_file_that_cannot_be_written_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="cannot be written"):
         write_json(report_of(), tmp_path / "file" / "scores.json")
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_what_the_empty_mask_policy_touched_is_counted() -> None:
+    rows = [
+        Row("a", {"tu_dice": 1.0}, {"tu": "both"}), Row("b", {"tu_dice": 0.0}, {"tu": "truth", "tk": "prediction"}),
+        Row("c", {"tu_dice": 0.0}, {"tu": "truth"}), Row("d", {"tu_dice": 0.5}),
+    ]  # fmt: skip
+    report = Report("kits19", ("tu_dice",), "policy", rows, aggregate(rows, ("tu_dice",)), [])
+    expected = [
+        "tu: empty on both sides in 1, in the truth alone in 2 of 4 cases",
+        "tk: empty in the prediction alone in 1 of 4 cases",
+    ]
+    assert report.empties == expected
+    for text in (text_of(render(report)), as_markdown(report)):
+        assert all(line in text for line in expected)
 
 
 def test_markdown_tables_are_aligned_and_escape_pipes() -> None:

@@ -12,6 +12,8 @@ Open in the paper, and the reading taken here:
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -47,6 +49,65 @@ class Decoder(nn.Module):
         return upsample(self.output(self.refine(features)), self.scale_out)
 
 
+class StagewiseDecoder(nn.Module):
+    """Table 2's "decoder every stage": the ASPP's output combined with each stage's, the deepest first.
+
+    Open in the paper, and the reading taken here: a stage's output is its last block's; "combine them progressively
+    using 1 or 2 layers" is, for each stage, upsampling to its grid, concatenation and 1 or 2 convolutions as those of
+    `Decoder`, 3x3x3 to 48 maps; the proposed decoder's larger dropout stands behind the last.
+    """
+
+    def __init__(
+        self,
+        inputs: int,
+        stages: tuple[int, ...],
+        channels: int,
+        classes: int,
+        *,
+        layers: int,
+        dropout: float,
+        strides: tuple[int, ...],
+    ) -> None:
+        super().__init__()
+        self.strides = strides
+        self.combine = nn.ModuleList()
+        for index, stage in enumerate(stages):
+            width = stage + (inputs if index == 0 else channels)
+            convolutions = (conv_norm_relu(width if i == 0 else channels, channels, kernel=3) for i in range(layers))
+            self.combine.append(nn.Sequential(*convolutions))
+        self.dropout = nn.Dropout(dropout)
+        self.output = nn.Conv3d(channels, classes, 1)
+
+    def forward(self, high: Tensor, *stages: Tensor) -> Tensor:
+        """The logits."""
+        x = high
+        for combine, stage, (before, here) in zip(self.combine, stages, pairwise(self.strides), strict=True):
+            x = combine(torch.cat([upsample(x, before // here), stage], dim=1))
+        return upsample(self.output(self.dropout(x)), self.strides[-1])
+
+
 def upsample(x: Tensor, scale: int) -> Tensor:
     """Trilinear, by a whole factor along Z, Y and X."""
+    if scale == 1:
+        return x
+    if x.is_cuda and torch.are_deterministic_algorithms_enabled():
+        for axis in (2, 3, 4):
+            x = upsample_axis(x, axis, scale)
+        return x
     return functional.interpolate(x, scale_factor=float(scale), mode="trilinear", align_corners=False)
+
+
+def upsample_axis(x: Tensor, axis: int, scale: int) -> Tensor:
+    """One axis of `upsample` from slices alone: CUDA's own trilinear kernel has no deterministic backward.
+
+    Scale 2, voxel i: outputs 2i and 2i + 1 are 0.25 x[i-1] + 0.75 x[i] and 0.75 x[i] + 0.25 x[i+1], ends clamped.
+    """
+    size = x.shape[axis]
+    first, last = x.narrow(axis, 0, 1), x.narrow(axis, size - 1, 1)
+    before = torch.cat([first, x.narrow(axis, 0, size - 1)], axis)
+    after = torch.cat([x.narrow(axis, 1, size - 1), last], axis)
+    outputs = []
+    for k in range(scale):
+        shift = (k + 0.5) / scale - 0.5
+        outputs.append(torch.lerp(x, before if shift < 0 else after, abs(shift)))
+    return torch.stack(outputs, axis + 1).flatten(axis, axis + 1)

@@ -15,13 +15,18 @@ from typing import Any, Self
 from torch import Tensor, nn
 
 from train.network.aspp import ASPP
-from train.network.decoder import Decoder
+from train.network.decoder import Decoder, StagewiseDecoder
 from train.network.encoder import LOW_LEVEL, TABLE_1, BlockSpec, Encoder
 
 
 @dataclass(frozen=True)
 class Architecture:
-    """Every number of section 2.1 and Table 1. Travels in the checkpoint; a loader rebuilds from it."""
+    """Every number of section 2.1 and Table 1. Travels in the checkpoint; a loader rebuilds from it.
+
+    - `low_level`: index of the block whose output goes to the decoder beside the ASPP's.
+    - `stage_outputs`: given, the decoder is `StagewiseDecoder`, which takes these blocks' outputs, deepest first, and
+      combines each in `stage_layers` layers; `low_level` and `decoder_dropouts[1]` then stand idle.
+    """
 
     inputs: int = 1
     classes: int = 3
@@ -33,11 +38,22 @@ class Architecture:
     aspp_dropout: float = 0.5
     decoder_channels: int = 48
     decoder_dropouts: tuple[float, float] = (0.5, 0.1)
+    stage_outputs: tuple[int, ...] = ()
+    stage_layers: int = 1
+
+    @property
+    def taps(self) -> tuple[int, ...]:
+        """Blocks whose outputs go to the decoder beside the ASPP's, deepest first."""
+        return self.stage_outputs or (self.low_level,)
+
+    def stride(self, block: int) -> int:
+        """Of a block's output."""
+        return math.prod(spec.stride for spec in self.blocks[: block + 1])
 
     @property
     def low_stride(self) -> int:
-        """Of the features that go to the decoder: 2."""
-        return math.prod(spec.stride for spec in self.blocks[: self.low_level + 1])
+        """Of the shallowest features that go to the decoder: 2."""
+        return self.stride(self.taps[-1])
 
     @property
     def multiple(self) -> int:
@@ -74,16 +90,9 @@ class DeepLab3D(nn.Module):
         super().__init__()
         arch = architecture or Architecture()
         self.architecture = arch
-        high, low = arch.blocks[-1].channels, arch.blocks[arch.low_level].channels
-        self.encoder = Encoder(arch.inputs, arch.stem, arch.blocks, arch.low_level)
-        self.aspp = ASPP(high, arch.aspp_channels, arch.aspp_dilations, arch.aspp_dropout)
-        self.decoder = Decoder(
-            arch.aspp_channels + low,
-            arch.decoder_channels,
-            arch.classes,
-            dropouts=arch.decoder_dropouts,
-            scales=(arch.multiple // arch.low_stride, arch.low_stride),
-        )
+        self.encoder = Encoder(arch.inputs, arch.stem, arch.blocks, arch.taps)
+        self.aspp = ASPP(arch.blocks[-1].channels, arch.aspp_channels, arch.aspp_dilations, arch.aspp_dropout)
+        self.decoder = _decoder(arch)
         self.apply(_initialise)
 
     def forward(self, image_NCZYX: Tensor) -> Tensor:
@@ -96,13 +105,34 @@ class DeepLab3D(nn.Module):
 
     def compute(self, image_NCZYX: Tensor) -> Tensor:
         """`forward` without its check: what the export traces."""
-        low, high = self.encoder(image_NCZYX)
-        return self.decoder(self.aspp(high), low)  # type: ignore[no-any-return]
+        taken, high = self.encoder(image_NCZYX)
+        return self.decoder(self.aspp(high), *taken)  # type: ignore[no-any-return]
 
 
 def count_parameters(module: nn.Module) -> int:
     """Trainable weights: convolution kernels, BN scales and shifts, the output's bias."""
     return sum(parameter.numel() for parameter in module.parameters() if parameter.requires_grad)
+
+
+def _decoder(arch: Architecture) -> nn.Module:
+    channels = tuple(arch.blocks[index].channels for index in arch.taps)
+    if not arch.stage_outputs:
+        return Decoder(
+            arch.aspp_channels + channels[0],
+            arch.decoder_channels,
+            arch.classes,
+            dropouts=arch.decoder_dropouts,
+            scales=(arch.multiple // arch.low_stride, arch.low_stride),
+        )
+    return StagewiseDecoder(
+        arch.aspp_channels,
+        channels,
+        arch.decoder_channels,
+        arch.classes,
+        layers=arch.stage_layers,
+        dropout=arch.decoder_dropouts[0],
+        strides=(arch.multiple, *(arch.stride(index) for index in arch.taps)),
+    )
 
 
 def _initialise(module: nn.Module) -> None:

@@ -36,11 +36,14 @@ LOW_LEVEL = 2  # which block's output goes to the decoder: the first of stage 2
 
 
 class Encoder(nn.Module):
-    """(N, 1, Z, Y, X) -> low level (N, 32, Z/2, Y/2, X/2) and high level (N, 128, Z/4, Y/4, X/4) for Table 1."""
+    """(N, 1, Z, Y, X) -> low level (N, 32, Z/2, Y/2, X/2) and high level (N, 128, Z/4, Y/4, X/4) for Table 1.
 
-    def __init__(self, inputs: int, stem: int, blocks: tuple[BlockSpec, ...], low_level: int) -> None:
+    `taps`: the blocks whose outputs are handed out beside the last one's, in that order.
+    """
+
+    def __init__(self, inputs: int, stem: int, blocks: tuple[BlockSpec, ...], taps: tuple[int, ...]) -> None:
         super().__init__()
-        self.low_level = low_level
+        self.taps = taps
         self.stem = conv_norm_relu(inputs, stem, kernel=1)
         widths = (stem, *(spec.channels for spec in blocks))
         self.blocks = nn.ModuleList(
@@ -48,12 +51,11 @@ class Encoder(nn.Module):
             for width, spec in zip(widths, blocks, strict=False)
         )
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """(low, high)."""
+    def forward(self, x: Tensor) -> tuple[tuple[Tensor, ...], Tensor]:
+        """(outputs of `taps`, output of the last block)."""
         x = self.stem(x)
-        low = x
-        for index, block in enumerate(self.blocks):
+        outputs = []
+        for block in self.blocks:
             x = block(x)
-            if index == self.low_level:
-                low = x
-        return low, x
+            outputs.append(x)
+        return tuple(outputs[index] for index in self.taps), x

@@ -28,6 +28,8 @@ class Reach(NamedTuple):
 
     def through_upsampling(self, scale: int) -> Reach:
         """From a linear upsampling's output to its input: index i reads floor((i + 0.5) / scale - 0.5) and the next."""
+        if scale == 1:
+            return self
         return Reach(
             (2 * self.first + 1 - scale) // (2 * scale),
             (2 * self.last + 1 - scale) // (2 * scale) + 1,
@@ -37,12 +39,18 @@ class Reach(NamedTuple):
 def receptive_field(voxel: int, architecture: Architecture | None = None) -> Reach:
     """Input indices, along one axis of an endless volume, that logits at index `voxel` depend on."""
     arch = architecture or Architecture()
-    low = Reach(voxel, voxel).through_upsampling(arch.low_stride).widen(2)  # the decoder's two 3x3x3
-    high = low.through_upsampling(arch.multiple // arch.low_stride).widen(max(arch.aspp_dilations))
-    reach = high
+    joined: dict[int, Reach] = {}  # block: what the decoder reads of its output
+    reach = Reach(voxel, voxel).through_upsampling(arch.low_stride)
+    for index in reversed(arch.taps):
+        reach = reach.widen(arch.stage_layers if arch.stage_outputs else 2)  # the decoder's 3x3x3
+        joined[index] = reach
+        deeper = [tap for tap in arch.taps if tap > index]
+        coarser = arch.stride(min(deeper)) if deeper else arch.multiple
+        reach = reach.through_upsampling(coarser // arch.stride(index))
+    reach = reach.widen(max(arch.aspp_dilations))
     for index in reversed(range(len(arch.blocks))):
-        if index == arch.low_level:  # the low-level features join here, and reach no further than the high-level ones
-            reach = Reach(min(reach.first, low.first), max(reach.last, low.last))
+        if index in joined:
+            reach = Reach(min(reach.first, joined[index].first), max(reach.last, joined[index].last))
         spec = arch.blocks[index]
         reach = reach.widen(spec.layers * spec.dilation)
         if spec.stride > 1:

@@ -1,0 +1,44 @@
+"""`--on-failure background`: an all-background mask for a case that failed, where its header tells the grid.
+
+KiTS counts a missing case as background; some judges stop at a missing file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from kits_submit.cases import Case, prediction_path
+from kits_submit.errors import BudgetError, GeometryError, KitsError, VolumeError
+from kits_submit.pipeline import CaseResult, Watcher
+from kits_submit.submission import write_prediction
+from kits_submit.volume import read_grid
+
+_FORGIVEN = {kind.exit_code for kind in (VolumeError, GeometryError, BudgetError)}
+
+
+class Background(Watcher):
+    """Gives each failed case whose header can be read its mask; `status` is `background` then, the error stays."""
+
+    def __init__(self, cases: Sequence[Case], output: Path) -> None:
+        self._images = {case.case_id: case.image for case in cases}
+        self._output = output
+
+    def case_ended(self, result: CaseResult) -> None:
+        image = self._images[result.case]
+        if not result.error or image is None:
+            return
+        try:
+            grid = read_grid(image)
+            write_prediction(self._output, result.case, np.zeros(grid.shape, np.uint8), grid)
+        except KitsError:
+            return
+        result.status, result.prediction = "background", prediction_path(result.case, image).name
+
+
+def counts_as_failure(result: CaseResult) -> bool:
+    """Whether the exit code tells of it: a mask in place of a case at fault is what was asked for, a failing device
+    or model is not."""
+    return bool(result.error) and not (result.status == "background" and result.exit_code in _FORGIVEN)

@@ -1,0 +1,56 @@
+"""Does an engine answer as it should? Asked of a piece of a phantom that comes with the package."""
+
+from __future__ import annotations
+
+import io
+from importlib.resources import files
+
+import numpy as np
+
+from kits_submit.engine.model import Model
+from kits_submit.engine.onnxruntime import PROVIDERS, OnnxRuntimeEngine
+from kits_submit.engine.protocol import Engine
+from kits_submit.errors import DeviceError
+from kits_submit.intensity import standardise
+from kits_submit.recipe import Recipe
+from kits_submit.types import Batch
+
+_PROBE = files("kits_submit") / "data" / "probe.npz"
+_TOLERANCE = 1e-2  # on logits; bf16 stays under 1e-3, a broken fp16 engine answers all background
+_LABEL_SHARE = 1e-3
+
+
+def probe(recipe: Recipe) -> Batch:
+    """NCZYX: kidney, tumor and surroundings of a phantom and its mirror image, standardised as the network wants."""
+    with np.load(io.BytesIO(_PROBE.read_bytes())) as stored:
+        image = stored["hu"].astype(np.float32)
+    image = np.pad(image, [(0, -n % recipe.multiple) for n in image.shape], mode="edge")
+    standardise(image, recipe)
+    return np.ascontiguousarray(np.stack([image, image[:, :, ::-1]])[:, None])
+
+
+def check_parity(engine: Engine, model: Model) -> str:
+    """What was found, in words: against ONNX Runtime on the CPU, and a batch of two against one by one.
+
+    Raises:
+        DeviceError: the answers differ by more than rounding, or are not finite.
+    """
+    batch = probe(model.recipe)
+    together = engine.run(batch)
+    alone = np.concatenate([engine.run(batch[n : n + 1]) for n in range(len(batch))])
+    reference = OnnxRuntimeEngine(model.content, "cpu").run(batch)
+    apart = float(np.abs(together - reference).max())
+    batched = float(np.abs(together - alone).max())
+    share = float(np.mean(together.argmax(axis=1) != reference.argmax(axis=1)))
+    if not (apart < _TOLERANCE and batched < _TOLERANCE and share < _LABEL_SHARE):
+        raise DeviceError(
+            f"{engine.device} answers otherwise than the CPU: logits by {apart:.3g}, {share:.2%} of the labels; "
+            f"a batch of two differs from one by one by {batched:.3g}",
+            fix="use --device cpu, and update the driver",
+        )
+    same = (
+        "it is the reference"
+        if engine.device == PROVIDERS["cpu"]
+        else f"logits within {apart:.1e}, {share:.2%} other labels"
+    )
+    return f"{same}; two at once against one by one within {batched:.1e}"

@@ -1,0 +1,24 @@
+"""Several watchers of one batch, each told in turn."""
+
+from __future__ import annotations
+
+from kits_submit.pipeline import CaseResult, Watcher
+
+
+class Watchers(Watcher):
+    """Tells each of `watchers`, in order; what one changes in a result, the next ones see."""
+
+    def __init__(self, *watchers: Watcher) -> None:
+        self._watchers = watchers
+
+    def case_started(self, case: str) -> None:
+        for watcher in self._watchers:
+            watcher.case_started(case)
+
+    def patches_done(self, done: int, total: int) -> None:
+        for watcher in self._watchers:
+            watcher.patches_done(done, total)
+
+    def case_ended(self, result: CaseResult) -> None:
+        for watcher in self._watchers:
+            watcher.case_ended(result)

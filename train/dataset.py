@@ -1,0 +1,134 @@
+"""A folder of labelled cases, ready to train on: measured, its Recipe made, split, every case in the cache."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from kits_submit.cases import Case, find_cases
+from kits_submit.errors import InputError, KitsError, MixedError
+from kits_submit.recipe import Recipe
+from train.cache import CachedCase, cache_case, clear_unfinished
+from train.config import TrainConfig
+from train.distributed import Workers
+from train.events import Events
+from train.fingerprint import CaseFacts, make_recipe, measure
+from train.splits import Split, split_cases
+
+# The first release of KiTS19 labelled these wrongly: 23 and 125 were corrected in December 2019 (with 15 and 37),
+# 68 and 133 are left out by nnU-Net too.
+KNOWN_BAD = (23, 68, 125, 133)
+_TOLD_MOST = 20
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """What one stage trains on and validates with; `cases` and `cached` hold the split's cases alone, by id."""
+
+    recipe: Recipe
+    split: Split
+    cases: dict[str, Case]
+    cached: dict[str, CachedCase]
+
+    @property
+    def in_training(self) -> list[CachedCase]:
+        return [self.cached[case_id] for case_id in self.split.train]
+
+    @property
+    def held_out(self) -> list[CachedCase]:
+        return [self.cached[case_id] for case_id in self.split.validation]
+
+
+def prepare_dataset(
+    data: Path, config: TrainConfig, cache: Path, events: Events, workers: Workers, *, split: Split | None = None
+) -> Dataset:
+    """Measure, make the Recipe, split, cache; the cases are shared out over the workers, one in memory of each.
+
+    Args:
+        split: of an earlier stage, to be kept; None splits by the config's seed.
+
+    Raises:
+        KitsError: cases that cannot be used (all are told first), no foreground, other cases than `split` has.
+        OutputError: the cache cannot be written.
+    """
+    cases = _wanted(find_cases(data), config, events)
+    if workers.first:
+        clear_unfinished(cache)
+    events.stage("fingerprint", len(cases))
+    facts = _measured(cases, config, cache / "facts", events, workers)
+    by_id = {fact.case_id: fact for fact in facts}
+    used = [case for case in cases if case.case_id in by_id]
+    for fact in facts:
+        if not fact.histogram.any():
+            events.said(f"{fact.case_id}: its label is empty; it gives patches of background alone")
+    recipe = make_recipe(facts, config)
+    own = split_cases([case.case_id for case in used], holdout=config.holdout, seed=config.seed)
+    if split is not None:
+        _refuse_others(own, split, data)
+    events.stage("cache", len(used))
+
+    def cached(case: Case) -> CachedCase:
+        sha256 = by_id[case.case_id].sha256
+        made = cache_case(case, recipe, cache, max_slices=config.max_slices, sha256=sha256)
+        events.advanced(case.case_id)
+        return made
+
+    done = workers.map(cached, used)
+    by_case = {case.case_id: case for case in used}
+    return Dataset(recipe, split or own, by_case, dict(zip(by_case, done, strict=True)))
+
+
+def _wanted(cases: Sequence[Case], config: TrainConfig, events: Events) -> list[Case]:
+    bad = [case.case_id for case in cases if case.number in KNOWN_BAD]
+    if bad and config.omit_known_bad:
+        events.said(f"left out for their labels: {', '.join(bad)}")
+        return [case for case in cases if case.case_id not in bad]
+    if bad:
+        events.said(f"wrongly labelled in KiTS19's first release: {', '.join(bad)}; --omit-known-bad leaves them out")
+    return list(cases)
+
+
+def _measured(
+    cases: Sequence[Case], config: TrainConfig, notes: Path, events: Events, workers: Workers
+) -> list[CaseFacts]:
+    def attempt(case: Case) -> CaseFacts | KitsError:
+        try:
+            return measure(case, notes)
+        except KitsError as error:
+            return error
+        finally:
+            events.advanced(case.case_id)
+
+    results = workers.map(attempt, cases)
+    failures = [result for result in results if isinstance(result, KitsError)]
+    for failure in failures[:_TOLD_MOST]:
+        events.said(f"bad case: {failure}")
+    facts = [result for result in results if isinstance(result, CaseFacts)]
+    if failures and not (config.skip_bad_cases and facts):
+        raise _together(failures)
+    return facts
+
+
+def _together(failures: Sequence[KitsError]) -> KitsError:
+    first = failures[0]
+    kind = type(first) if len({failure.exit_code for failure in failures}) == 1 else MixedError
+    more = f" (and {len(failures) - 1} more bad cases, see above)" if len(failures) > 1 else ""
+    return kind(f"{first.what}{more}", fix=f"{first.fix}, or leave bad cases out by --skip-bad-cases", path=first.path)
+
+
+def _refuse_others(own: Split, split: Split, data: Path) -> None:
+    ours, theirs = ({*side.train, *side.validation} for side in (own, split))
+    if ours != theirs:
+        what = f"other cases than the first stage has (for example {sorted(ours ^ theirs)[0]})"
+        raise InputError(what, fix="give the same patients, interpolated", path=data)
+
+
+def same_data(stored: Recipe, fresh: Recipe) -> bool:
+    """Whether two Recipes are of the same data and numbers, whatever code made them and however they are refined."""
+
+    def essence(recipe: Recipe) -> Recipe:
+        kept = {key: recipe.provenance.get(key, "") for key in ("data_sha256", "config")}
+        return replace(recipe, refinement=fresh.refinement, provenance=kept)
+
+    return essence(stored) == essence(fresh)

@@ -1,0 +1,120 @@
+"""`curves.png` and `montage.png` of a run, by matplotlib without a display."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from kits_submit.nifti import replacing
+from kits_submit.types import KIDNEY, TUMOR, Array, Image, Labels, Spacing
+from train.journal import LOSS, VALIDATION, read_rows
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+CURVES, MONTAGE = "curves.png", "montage.png"
+_COLOURS = {KIDNEY: "#4cc9f0", TUMOR: "#f72585"}
+_COLUMNS = 4
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One slice (YX) of a case: standardised image, true and predicted labels, pixel size in mm along Y and X."""
+
+    title: str
+    image: Array
+    truth: Labels
+    predicted: Labels
+    pixel_mm: tuple[float, float]
+
+
+def panel_of(case_id: str, image: Image, truth: Labels, predicted: Labels, spacing_mm: Spacing) -> Panel:
+    """The slice with most true tumor; without any, with most kidney; without that, the middle."""
+    counts = [(truth == label).sum(axis=(1, 2)) for label in (TUMOR, KIDNEY)]
+    z = next((int(count.argmax()) for count in counts if count.any()), len(truth) // 2)
+    return Panel(
+        f"{case_id}, slice {z}", np.array(image[z], np.float32), truth[z].copy(), predicted[z].copy(), spacing_mm[1:]
+    )
+
+
+def draw_montage(panels: Sequence[Panel], path: Path) -> None:
+    """Truth in full lines, prediction in broken ones; kidney blue, tumor red.
+
+    Raises:
+        OutputError: cannot be written.
+    """
+    columns = min(_COLUMNS, len(panels))
+    rows = -(-len(panels) // columns)
+    figure = _figure(3.2 * columns, 3.2 * rows + 0.4)
+    for index, panel in enumerate(panels):
+        axes = figure.add_subplot(rows, columns, index + 1)
+        aspect = panel.pixel_mm[0] / panel.pixel_mm[1]
+        axes.imshow(panel.image, cmap="gray", vmin=-3.5, vmax=2.0, aspect=aspect)
+        for labels, style in ((panel.truth, "solid"), (panel.predicted, "dashed")):
+            for label, colour in _COLOURS.items():
+                _outline(axes, labels == label, colour, style)
+        axes.set_title(panel.title, fontsize=8)
+        axes.set_axis_off()
+    figure.suptitle("full: truth   broken: predicted   blue: kidney   red: tumor", fontsize=9)
+    _save(figure, path)
+
+
+def draw_curves(folder: Path, path: Path) -> None:
+    """Loss by step, its parts, the learning rate, and the held-out Dice, from the run's own CSV files.
+
+    Raises:
+        OutputError: cannot be written.
+    """
+    losses, scores = read_rows(folder / LOSS), read_rows(folder / VALIDATION)
+    steps = np.array([int(row["step"]) for row in losses])
+    figure = _figure(11, 3.6)
+    left, middle, right = (figure.add_subplot(1, 3, i) for i in (1, 2, 3))
+    for name in ("loss", "tversky", "focal"):
+        values = np.array([float(row[name]) for row in losses])
+        left.plot(steps, values, linewidth=0.4, alpha=0.35, color=f"C{('loss', 'tversky', 'focal').index(name)}")
+        left.plot(steps, _smoothed(values), label=name, color=f"C{('loss', 'tversky', 'focal').index(name)}")
+    left.set(xlabel="step", title="training loss")
+    left.legend()
+    middle.plot(steps, [float(row["learning_rate"]) for row in losses])
+    middle.set(xlabel="step", title="learning rate")
+    for name in ("kidney_dice", "tumor_dice"):
+        at = sorted({int(row["step"]) for row in scores})
+        means = [np.mean([float(row[name]) for row in scores if int(row["step"]) == step]) for step in at]
+        right.plot(at, means, marker="o", markersize=3, label=name.replace("_", " "))
+    right.set(xlabel="step", title="held-out cases, unrefined", ylim=(0, 1))
+    right.legend()
+    _save(figure, path)
+
+
+def _smoothed(values: Array) -> Array:
+    """The running mean of up to 25 values that ends at each."""
+    sums = np.concatenate([[0.0], np.cumsum(values)])
+    ends = np.arange(1, len(values) + 1)
+    starts = np.maximum(ends - 25, 0)
+    return np.asarray((sums[ends] - sums[starts]) / (ends - starts))
+
+
+def _outline(axes: Any, mask: Array, colour: str, style: str) -> None:
+    if mask.any() and not mask.all():
+        axes.contour(mask, levels=[0.5], colors=[colour], linestyles=[style], linewidths=1.0)
+
+
+def _figure(width: float, height: float) -> Figure:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), dpi=110, layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def _save(figure: Figure, path: Path) -> None:
+    drawn = io.BytesIO()
+    figure.savefig(drawn, format="png")
+    with replacing(path) as stream:
+        stream.write(drawn.getvalue())

@@ -1,0 +1,69 @@
+"""The named configs: the paper's, the ablations of its Tables 2 and 3, and the one for minutes on a laptop."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from types import MappingProxyType
+
+from kits_submit.errors import InputError
+from train.config import TrainConfig
+
+_PAPER = TrainConfig(second_patch=(44, 44, 44))
+
+TABLE_2 = ("bigger-encoder", "bigger-aspp", "decoder-every-stage-1", "decoder-every-stage-2")
+TABLE_3: Mapping[str, float] = MappingProxyType({"focal-5": 5.0, "focal-2": 2.0, "focal-0.5": 0.5, "focal-0.2": 0.2})
+
+_DEMO = TrainConfig(
+    preset="demo",
+    spacing_mm=(4.0, 3.0, 3.0),
+    holdout=1 / 12,
+    patch=(32, 32, 32),
+    batch=16,
+    patients=16,
+    background_above_air=True,
+    flip_axes="x",
+    tversky_alpha=0.5,
+    tversky_beta=0.5,
+    dropout=0.0,
+    learning_rate=3e-3,
+    warmup=0.03,
+    schedule="cosine",
+    max_epochs=100_000,
+    max_steps=1050,
+    ema_decay=0.99,
+    inference_patch=(32, 32, 32),
+    validate_every=0,
+    phantoms=96,
+)
+
+
+def preset_names() -> tuple[str, ...]:
+    """In the order that messages list them."""
+    return ("paper", "demo", *TABLE_2, *TABLE_3)
+
+
+def preset(name: str) -> TrainConfig:
+    """`paper`: sections 2.2 to 2.4, both stages. Table 2's and 3's names: the paper's, but for what the name says.
+
+    `demo`: the same method in the 20 minutes that a laptop has. A coarser grid, where a 32-cube spans 128 x 96 x 96 mm
+    (a kidney with what lies around it) and a volume has a twentieth of the voxels of KiTS19's median spacing; a larger
+    rate on a cosine, mean weights, mirrored patches, and no dropout, for so short a training fits too little rather
+    than too much. False positives weigh as much as false negatives: with the paper's third of patches around tumors,
+    the weights of Salehi et al. drown a short training's masks in false tumor.
+
+    Raises:
+        InputError: another name.
+    """
+    if name not in preset_names():
+        raise InputError(f"preset is {name!r}, allowed: {', '.join(preset_names())}", fix="name one of them")
+    if name == "demo":
+        return _DEMO
+    return replace(variant(_PAPER, name), preset=name)
+
+
+def variant(base: TrainConfig, name: str) -> TrainConfig:
+    """`base` with what an ablation's name changes; any other name changes nothing."""
+    if name in TABLE_2:
+        return replace(base, architecture=name)
+    return replace(base, focal_weight=TABLE_3[name]) if name in TABLE_3 else base
