@@ -1,6 +1,8 @@
 """torch against ONNX Runtime (CPU): the file computes what the checkpoint does.
 
-Logits differ by at most `TOLERANCE`, and labels agree wherever torch's two highest logits are further apart than that.
+Logits differ by at most `TOLERANCE`, or a tenth of it times the largest logit where that is more (float32 rounds by a
+share of a value, and a network that was hardly trained has large logits); labels agree wherever torch's two highest
+logits are further apart than that.
 """
 
 from __future__ import annotations
@@ -28,10 +30,13 @@ Sizes = tuple[int, int, int, int]
 
 @dataclass(frozen=True)
 class ShapeParity:
-    """One input: N, Z, Y, X; the largest difference of a logit; labels that differ, with a clear margin and without."""
+    """One input: N, Z, Y, X; the largest difference of a logit, and what is allowed; labels that differ, with a margin
+    above that and without.
+    """
 
     sizes: Sizes
     max_difference: float
+    allowed: float
     labels_wrong: int
     labels_undecided: int
 
@@ -51,8 +56,8 @@ class ParityReport:
 
     @property
     def passed(self) -> bool:
-        """Every difference is within `tolerance` and no label is wrong."""
-        return all(s.max_difference <= self.tolerance and s.labels_wrong == 0 for s in self.shapes)
+        """Every difference is within what is allowed and no label is wrong."""
+        return all(s.max_difference <= s.allowed and s.labels_wrong == 0 for s in self.shapes)
 
     def to_json(self) -> str:
         """The report with its two conclusions."""
@@ -78,23 +83,23 @@ def verify(
 
 def compare(wanted: Logits, got: Logits, sizes: Sizes, tolerance: float) -> ShapeParity:
     """Compare NKZYX logits; another shape or a NaN counts as an endless difference."""
+    allowed = tolerance * max(1.0, float(np.abs(wanted).max()) / 10)
     if wanted.shape != got.shape or not np.isfinite(got).all():
-        return ShapeParity(sizes, float("inf"), int(np.prod(sizes)), 0)
+        return ShapeParity(sizes, float("inf"), allowed, int(np.prod(sizes)), 0)
     ranked = np.sort(wanted, axis=1)
-    clear = ranked[:, -1] - ranked[:, -2] > tolerance
+    clear = ranked[:, -1] - ranked[:, -2] > allowed
     differ = wanted.argmax(axis=1) != got.argmax(axis=1)
-    return ShapeParity(
-        sizes, float(np.abs(wanted - got).max()), int((differ & clear).sum()), int((differ & ~clear).sum())
-    )
+    difference = float(np.abs(wanted - got).max())
+    return ShapeParity(sizes, difference, allowed, int((differ & clear).sum()), int((differ & ~clear).sum()))
 
 
 def demand_parity(report: ParityReport) -> None:
     """Raises: ModelError: the report has not passed."""
     if not report.passed:
-        worst = max(report.shapes, key=lambda shape: (shape.labels_wrong, shape.max_difference))
+        worst = max(report.shapes, key=lambda shape: (shape.labels_wrong, shape.max_difference / shape.allowed))
         raise ModelError(
             f"ONNX Runtime differs from torch by {worst.max_difference:.2g} at {worst.sizes} (N, Z, Y, X), allowed: "
-            f"{report.tolerance:g}; {worst.labels_wrong} labels differ",
+            f"{worst.allowed:.2g}; {worst.labels_wrong} labels differ",
             fix="install the locked torch, onnx and onnxruntime",
         )
 

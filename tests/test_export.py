@@ -121,8 +121,9 @@ def test_compare_by_hand() -> None:
     wanted = np.array([[1, 1, 1, 1], [0, 0, 0, 0.95]], np.float32).reshape(1, 2, 1, 1, 4)
     got = np.array([[1, 1.25, 0, 0.9], [0, 0, 1, 1]], np.float32).reshape(1, 2, 1, 1, 4)
     parity = compare(wanted, got, (1, 1, 1, 4), 0.1)
-    assert parity == ShapeParity((1, 1, 1, 4), 1.0, labels_wrong=1, labels_undecided=1)
-    assert not ParityReport(2.0, "", (parity,)).passed
+    assert parity == ShapeParity((1, 1, 1, 4), 1.0, 0.1, labels_wrong=1, labels_undecided=1)
+    assert not ParityReport(0.1, "", (parity,)).passed
+    assert compare(50 * wanted, 50 * wanted + np.float32(0.4), (1, 1, 1, 4), 0.1).allowed == pytest.approx(0.5)
     assert compare(wanted, got[..., :3], (1, 1, 1, 4), 0.1).max_difference == np.inf
     assert compare(wanted, got * np.float32(np.nan), (1, 1, 1, 4), 0.1).max_difference == np.inf
 

@@ -301,7 +301,7 @@ def test_help_is_fast_and_names_every_command():
     assert float(seconds) < 0.5
     assert "torch" not in heavy
     assert "onnx" not in heavy
-    for command in ("run", "phantom", "train", "export", "doctor"):
+    for command in ("run", "phantom", "train", "export", "evaluate", "doctor", "rehearse"):
         assert f" {command} " in done.stdout
 
 
@@ -337,4 +337,4 @@ def test_entrypoint_takes_the_containers_folders_by_default(tmp_path):
         capture_output=True, text=True, check=False, env=os.environ | {"HOME": str(tmp_path)},
     )  # fmt: skip
     assert done.returncode == 3
-    assert done.stderr.startswith("error: /input: no such file or folder")
+    assert done.stderr == "error: /input: nothing is mounted there; add -v CASES:/input:ro\n"

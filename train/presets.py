@@ -19,22 +19,24 @@ _DEMO = TrainConfig(
     spacing_mm=(4.0, 3.0, 3.0),
     holdout=1 / 12,
     patch=(32, 32, 32),
-    batch=16,
-    patients=16,
+    batch=8,
+    patients=8,
     background_above_air=True,
     flip_axes="x",
     tversky_alpha=0.5,
     tversky_beta=0.5,
+    tversky_over="patch",
+    tversky_smooth=20.0,
     dropout=0.0,
     learning_rate=3e-3,
     warmup=0.03,
     schedule="cosine",
     max_epochs=100_000,
-    max_steps=1050,
-    ema_decay=0.99,
+    max_steps=2000,
+    ema_decay=0.995,
     inference_patch=(32, 32, 32),
     validate_every=0,
-    phantoms=96,
+    phantoms=128,
 )
 
 
@@ -50,7 +52,8 @@ def preset(name: str) -> TrainConfig:
     (a kidney with what lies around it) and a volume has a twentieth of the voxels of KiTS19's median spacing; a larger
     rate on a cosine, mean weights, mirrored patches, and no dropout, for so short a training fits too little rather
     than too much. False positives weigh as much as false negatives: with the paper's third of patches around tumors,
-    the weights of Salehi et al. drown a short training's masks in false tumor.
+    the weights of Salehi et al. drown a short training's masks in false tumor. Tversky's sums run over each patch: over
+    the batch, tumors of 10 mL, 1 % of the tumor voxels in it, were missed even in the cases trained on.
 
     Raises:
         InputError: another name.

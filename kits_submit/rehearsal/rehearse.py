@@ -47,13 +47,14 @@ def rehearse(cage: Cage, budget: Budget, output: Path, echo: Callable[[str], Non
     watch = _Watch(cage, budget)
     sampler = Sampler(cage.root_pid, watch)
     try:
-        process = cage.start()
-        started = time.time()
-        watch.deadline = started + budget.seconds
-        sampler.start()
-        lines = _Lines(process.stderr, echo)
-        code = process.wait()
-        ended = time.time()
+        with cage.start() as process:
+            started = time.time()
+            watch.deadline = started + budget.seconds
+            sampler.start()
+            lines = _Lines(process.stderr, echo)
+            code = process.wait()
+            ended = time.time()
+            last_line = lines.last()
     finally:
         sampler.stop()
         cage.close()
@@ -64,9 +65,9 @@ def rehearse(cage: Cage, budget: Budget, output: Path, echo: Callable[[str], Non
         whole,
         cases,
         137 if killed else code,
-        lines.last(),
+        last_line,
         watch.reason,
-        _misfits(whole, cases, budget, watch.reason, killed=killed),
+        misfits(whole, cases, budget, watch.reason, killed=killed),
         sampler.sees_gpu,
     )
 
@@ -122,9 +123,10 @@ def _spans(output: Path) -> list[tuple[str, str, tuple[float, float]]]:
     return sorted(spans, key=lambda span: span[2])
 
 
-def _misfits(
+def misfits(
     whole: Usage, cases: list[tuple[str, str, Usage]], budget: Budget, stopped: str, *, killed: bool
 ) -> list[str]:
+    """Each way in which a run exceeded the budget, in words."""
     found = [stopped] if stopped else []
     if killed and not stopped:
         found.append(f"it was killed, as by the memory limit of {budget.memory_bytes / 1e9:.2f} GB (exit code 137)")
