@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -19,7 +20,10 @@ if TYPE_CHECKING:
 
     from evaluation.report import Report
     from kits_submit.cases import Case
+    from kits_submit.engine.model import Model
+    from kits_submit.patches import PatchPlan
     from kits_submit.pipeline import CaseResult
+    from kits_submit.types import Shape
 
 WRONG_USAGE = 2
 DEFAULT_MODEL = Path(__file__).parent.parent / "models" / "kits.onnx"
@@ -37,9 +41,22 @@ def run_command(
     ] = None,
     device: DeviceOption = "auto",
     protocol: Annotated[str, typer.Option(help="How to score: paper, kits19, kits23 or all.")] = "paper",
+    require_gpu: Annotated[bool, typer.Option("--require-gpu", help="Fail rather than run on the CPU.")] = False,
+    jobs: Annotated[
+        int, typer.Option(min=1, help="Cases read ahead of the network, and finished behind it, at once.")
+    ] = 1,
+    patch: Annotated[
+        str | None, typer.Option(help="Patch as Z,Y,X voxels. Default: the model's, with which it was validated.")
+    ] = None,
+    margin: Annotated[str | None, typer.Option(help="Voxels discarded at a patch's inner faces, Z,Y,X.")] = None,
+    overlap: Annotated[
+        float | None, typer.Option(help="Blend whole patches by Gaussian weights at this overlap; discards no margin.")
+    ] = None,
 ) -> None:
     """Segment each case of INPUT, write masks on the input's exact grid, and score them where labels are."""
-    raise typer.Exit(_run(source, output, model, labels, device, protocol))
+    raise typer.Exit(
+        _run(source, output, model, labels, device, protocol, _Engine(require_gpu, jobs, patch, margin, overlap))
+    )
 
 
 def phantom_command(
@@ -125,7 +142,9 @@ def _dispatch(arguments: list[str]) -> int:
     return result if isinstance(result, int) else 0
 
 
-def _run(source: Path, output: Path, model_path: Path, labels: Path | None, device: str, protocol: str) -> int:
+def _run(
+    source: Path, output: Path, model_path: Path, labels: Path | None, device: str, protocol: str, engine: _Engine
+) -> int:
     from evaluation.case import Settings
     from kits_submit.cases import find_cases
     from kits_submit.console import Progress, case_table, close, say, show
@@ -139,10 +158,11 @@ def _run(source: Path, output: Path, model_path: Path, labels: Path | None, devi
     cases = find_cases(source)
     truths = _truths(cases, labels)
     model = load_model(model_path)
-    selection = select_engine(device, model)
+    selection = select_engine(device, model, require_gpu=engine.require_gpu)
+    plan = engine.plan(model)
     prepare_output(output)
     with Progress(len(cases)) as progress:
-        results = run_cases(cases, output, model, selection.engine, progress)
+        results = run_cases(cases, output, model, selection, progress, plan=plan, jobs=engine.jobs)
     report = _score(results, truths, output, protocol)
     failures = [(f"{result.case}: {result.error}", result.exit_code) for result in results if result.error]
     if report is not None:
@@ -155,6 +175,35 @@ def _run(source: Path, output: Path, model_path: Path, labels: Path | None, devi
     show(case_table(results), None if report is None else _rendered(report))
     close(failures, len(cases))
     return code
+
+
+@dataclass(frozen=True)
+class _Engine:
+    """The options of `run` that concern the engine."""
+
+    require_gpu: bool
+    jobs: int
+    patch: str | None
+    margin: str | None
+    overlap: float | None
+
+    def plan(self, model: Model) -> PatchPlan:
+        """Raises: InputError: a plan that the network cannot have."""
+        from kits_submit.patches import PatchPlan
+
+        recipe = model.recipe
+        sizes = (_three(self.patch, recipe.patch, "--patch"), _three(self.margin, recipe.margin, "--margin"))
+        return PatchPlan(*sizes, recipe.multiple, self.overlap)
+
+
+def _three(text: str | None, default: Shape, option: str) -> Shape:
+    if text is None:
+        return default
+    parts = text.split(",")
+    if len(parts) != 3 or not all(part.strip().isdigit() for part in parts):
+        raise InputError(f"{option} is {text!r}, allowed: three whole numbers", fix=f"write {option} 48,48,48")
+    z, y, x = (int(part) for part in parts)
+    return z, y, x
 
 
 def _truths(cases: Sequence[Case], labels: Path | None) -> dict[str, Path]:

@@ -2,17 +2,25 @@
 
 Both grids span the same box edge to edge (as `scipy.ndimage.zoom(grid_mode=True, mode="nearest")` has it): voxel i of n
 output voxels takes its value at (i + 0.5) * n_in / n_out - 0.5, clamped to the ends. An axis of unchanged length is
-copied. X and Y are products with a banded matrix (BLAS is faster there than gathering), Z blends two slices.
+copied. Two axes are products with a banded matrix (BLAS is faster there than gathering), the third blends two planes, so
+that a volume can pass plane by plane along any axis (`resample_planes`).
 """
 
 from __future__ import annotations
 
+import itertools
 import math
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Self, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from kits_submit.types import Image, Labels, Probabilities, Shape, Spacing
+
+FloatArray: TypeAlias = npt.NDArray[np.float32]
+Plane: TypeAlias = npt.NDArray[np.float32]  # two of the axes Z, Y, X
 
 
 def target_shape(shape: Shape, spacing_mm: Spacing, target_mm: Spacing) -> Shape:
@@ -28,15 +36,61 @@ def resample(image: Image, shape: Shape) -> Image:
     """Trilinear resampling of a float32 ZYX array to `shape`; a new array, never the input itself."""
     if image.shape == shape:
         return image.copy()
-    weights_x, weights_y = _matrix(image.shape[2], shape[2]), _matrix(image.shape[1], shape[1])
-    low, high, weight = _neighbours(image.shape[0], shape[0])
     out = np.empty(shape, np.float32)
-    planes: dict[int, npt.NDArray[np.float32]] = {}
-    for z in range(shape[0]):
-        wanted = (int(low[z]), int(high[z]))
-        planes = {i: planes[i] if i in planes else _plane(image[i], weights_y, weights_x) for i in wanted}
-        _blend(planes[wanted[0]], planes[wanted[1]], weight[z], out[z])
+    for z, plane in resample_planes(enumerate(image), image.shape[0], shape[0], (shape[1], shape[2])):
+        out[z] = plane
     return out
+
+
+def resample_planes(
+    planes: Iterable[tuple[int, Plane]], n_in: int, n_out: int, plane_shape: tuple[int, int]
+) -> Iterator[tuple[int, Plane]]:
+    """Trilinear resampling of a volume that arrives plane by plane and leaves plane by plane; two planes are held.
+
+    Args:
+        planes: (index, float32 plane) along any one axis, every index once, ascending or descending.
+        n_in, n_out: voxels along that axis, before and after.
+        plane_shape: of the planes that leave.
+
+    Yields:
+        (index, float32 plane), in the order in which the planes arrive.
+    """
+    axis = Neighbours.between(n_in, n_out)
+    stream = iter(planes)
+    first = next(stream)
+    weights = tuple(interpolation(*sizes) for sizes in zip(first[1].shape, plane_shape, strict=True))
+    everything = np.arange(n_out)
+    axis = Neighbours.between(n_in, n_out)
+    yield from resample_along(itertools.chain([first], stream), axis, everything, weights, early=n_out > n_in)
+
+
+def resample_along(
+    planes: Iterable[tuple[int, FloatArray]],
+    axis: Neighbours,
+    wanted: npt.NDArray[np.intp],
+    weights: tuple[FloatArray | None, ...],
+    *,
+    early: bool,
+) -> Iterator[tuple[int, FloatArray]]:
+    """The wanted outputs along an axis, from planes in ascending or descending order; two planes are held.
+
+    Args:
+        wanted: a run of output indices, whose inputs are all among `planes`.
+        weights: of the planes' last two axes, None for the identity.
+        early: resample each plane before two are blended, not after: less work where planes multiply.
+    """
+    before: tuple[int, FloatArray] | None = None
+    first, last = int(wanted[0]), int(wanted[-1])
+    middle = int(axis.low[first])
+    for i, plane in planes:
+        here = resample_in_plane(plane, *weights) if early else plane
+        held = {i: here} if before is None else {before[0]: before[1], i: here}
+        descending = before[0] > i if before is not None else i > middle
+        for o in axis.ready(i, descending=descending):
+            if first <= o <= last and int(axis.low[o]) in held and int(axis.high[o]) in held:
+                blended = blend(held[int(axis.low[o])], held[int(axis.high[o])], axis.weight[o])
+                yield o, blended if early else resample_in_plane(blended, *weights)
+        before = i, here
 
 
 def resample_nearest(labels: Labels, shape: Shape) -> Labels:
@@ -63,94 +117,63 @@ def class_probabilities(labels: Labels, shape: Shape, classes: int) -> Probabili
         some = slice(touched[0], touched[-1] + 1)
         for k in range(classes):
             plane = np.tensordot(weights[some], labels[some] == k, axes=1)
-            out[k, z] = _plane(plane, along_y, along_x)
+            out[k, z] = resample_in_plane(plane, along_y, along_x)
     return out
 
 
-def restore_labels(probabilities: Probabilities, shape: Shape) -> Labels:
-    """The class of highest probability at each voxel of the source grid, from KZYX probabilities on the Recipe's grid.
+@dataclass(frozen=True)
+class Neighbours:
+    """One axis of the interpolation: output i is (1 - weight[i]) * input[low[i]] + weight[i] * input[high[i]].
 
-    Only the padded box of voxels whose highest class is not background is interpolated. Outside it the result is
-    background without computing: linear interpolation is a convex combination of its corners, and where background
-    leads in each corner it leads in any such combination. A tie goes to the lower class.
-    """
-    labels = np.zeros(shape, np.uint8)
-    grid = probabilities.shape[1:]
-    box = _foreground_box(probabilities)
-    if box is None:
-        return labels
-    z_axis, y_axis, x_axis = (_Axis(n_in, n_out, span) for n_in, n_out, span in zip(grid, shape, box, strict=True))
-    planes: dict[int, npt.NDArray[np.float32]] = {}
-    for z in range(z_axis.out.start, z_axis.out.stop):
-        wanted = (int(z_axis.low[z]), int(z_axis.high[z]))
-        planes = {
-            i: planes[i]
-            if i in planes
-            else _plane(
-                np.ascontiguousarray(probabilities[:, i, y_axis.source, x_axis.source]), y_axis.matrix, x_axis.matrix
-            )
-            for i in wanted
-        }
-        blended = np.empty_like(planes[wanted[0]])
-        _blend(planes[wanted[0]], planes[wanted[1]], z_axis.weight[z], blended)
-        labels[z, y_axis.out, x_axis.out] = blended.argmax(axis=0)
-    return labels
-
-
-class _Axis:
-    """One axis of a box: which output indices depend on it, and from which source indices they take their values.
-
-    - `out`: output indices that may touch the box; `source`: the source indices that these need.
-    - `low`, `high`, `weight`: by output index; `matrix`: out x source, None where it is the identity.
+    `low` and `high` never fall; where the weight is zero they are equal.
     """
 
-    def __init__(self, n_in: int, n_out: int, span: tuple[int, int]) -> None:
-        self.low, self.high, self.weight = _neighbours(n_in, n_out)
-        touched = np.flatnonzero((self.high >= span[0]) & (self.low < span[1]))
-        if touched.size == 0:  # a shrinking axis may step over the box
-            touched = np.array([0])
-        self.out = slice(int(touched[0]), int(touched[-1]) + 1)
-        self.source = slice(int(self.low[self.out].min()), int(self.high[self.out].max()) + 1)
-        full = _matrix(n_in, n_out)
-        self.matrix = None if full is None else np.ascontiguousarray(full[self.out, self.source])
+    low: npt.NDArray[np.intp]
+    high: npt.NDArray[np.intp]
+    weight: npt.NDArray[np.float32]
+
+    @classmethod
+    def between(cls, n_in: int, n_out: int) -> Self:
+        """Of `n_out` voxels over the extent of `n_in`."""
+        position = np.clip((np.arange(n_out) + 0.5) * (n_in / n_out) - 0.5, 0, n_in - 1)
+        low = position.astype(np.intp)
+        weight = (position - low).astype(np.float32)
+        return cls(low, low + (weight > 0), weight)
+
+    def ready(self, i: int, *, descending: bool) -> list[int]:
+        """Outputs whose last missing input is `i`, when inputs arrive in ascending or in descending order."""
+        last = self.low if descending else self.high
+        first, end = np.searchsorted(last, [i, i + 1])
+        found = list(range(int(first), int(end)))
+        return found[::-1] if descending else found
+
+    def matrix(self, n_in: int) -> npt.NDArray[np.float32]:
+        """The same as an (n_out, n_in) matrix."""
+        matrix = np.zeros((len(self.low), n_in), np.float32)
+        rows = np.arange(len(self.low))
+        np.add.at(matrix, (rows, self.low), 1 - self.weight)
+        np.add.at(matrix, (rows, self.high), self.weight)
+        return matrix
 
 
-def _foreground_box(probabilities: Probabilities) -> list[tuple[int, int]] | None:
-    """[start, stop) along Z, Y, X of the voxels whose highest class is not background; None where there are none."""
-    foreground = probabilities[1:].max(axis=0) > probabilities[0]
-    box = []
-    for axis in range(3):
-        hit = np.flatnonzero(foreground.any(axis=tuple(a for a in range(3) if a != axis)))
-        if hit.size == 0:
-            return None
-        box.append((int(hit[0]), int(hit[-1]) + 1))
-    return box
+def blend(low: FloatArray, high: FloatArray, weight: np.float32) -> FloatArray:
+    """(1 - weight) * low + weight * high; `low` itself where the weight is zero."""
+    if weight == 0:
+        return low
+    out = np.multiply(low, np.float32(1) - weight)
+    out += weight * high
+    return out
 
 
-def _neighbours(n_in: int, n_out: int) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp], npt.NDArray[np.float32]]:
-    """For each output index: the two input indices around it and the weight of the second."""
-    position = np.clip((np.arange(n_out) + 0.5) * (n_in / n_out) - 0.5, 0, n_in - 1)
-    low = position.astype(np.intp)
-    weight = (position - low).astype(np.float32)
-    return low, low + (weight > 0), weight
-
-
-def _matrix(n_in: int, n_out: int) -> npt.NDArray[np.float32] | None:
+def interpolation(n_in: int, n_out: int) -> npt.NDArray[np.float32] | None:
     """The interpolation as an (n_out, n_in) matrix; None for the identity."""
-    if n_in == n_out:
-        return None
-    low, high, weight = _neighbours(n_in, n_out)
-    matrix = np.zeros((n_out, n_in), np.float32)
-    rows = np.arange(n_out)
-    np.add.at(matrix, (rows, low), 1 - weight)
-    np.add.at(matrix, (rows, high), weight)
-    return matrix
+    return None if n_in == n_out else Neighbours.between(n_in, n_out).matrix(n_in)
 
 
 def _coverage(n_in: int, n_out: int) -> npt.NDArray[np.float32] | None:
     """(n_out, n_in) shares of each input voxel in each output voxel where the axis shrinks, else `_matrix`."""
     if n_out >= n_in:
-        return _matrix(n_in, n_out)
+        return interpolation(n_in, n_out)
     edges = np.arange(n_out + 1) * (n_in / n_out)
     inner = np.arange(n_in)
     overlap = np.minimum(edges[1:, None], inner + 1) - np.maximum(edges[:-1, None], inner)
@@ -158,27 +181,12 @@ def _coverage(n_in: int, n_out: int) -> npt.NDArray[np.float32] | None:
     return shares
 
 
-def _plane(
-    plane: npt.NDArray[np.float32],
-    weights_y: npt.NDArray[np.float32] | None,
-    weights_x: npt.NDArray[np.float32] | None,
-) -> npt.NDArray[np.float32]:
-    """Resample the last two axes of a plane (YX) or of one plane a class (KYX)."""
+def resample_in_plane(
+    plane: FloatArray, weights_y: npt.NDArray[np.float32] | None, weights_x: npt.NDArray[np.float32] | None
+) -> FloatArray:
+    """Resample the last two axes of a plane (YX) or of one plane a class (KYX); None stands for the identity."""
     if weights_y is not None:
         plane = weights_y @ plane
     if weights_x is not None:
         plane = plane @ weights_x.T
     return plane
-
-
-def _blend(
-    low: npt.NDArray[np.float32],
-    high: npt.NDArray[np.float32],
-    weight: np.float32,
-    out: npt.NDArray[np.float32],
-) -> None:
-    if weight == 0:
-        out[...] = low
-    else:
-        np.multiply(low, np.float32(1) - weight, out=out)
-        out += weight * high

@@ -9,7 +9,7 @@ from kits_submit.types import Image
 
 
 def standardise(image: Image, recipe: Recipe) -> Image:
-    """Clip and standardise a float32 ZYX array of HU in place, and return it."""
+    """Clip and standardise a float32 array of HU in place, and return it."""
     np.clip(image, *(np.float32(hu) for hu in recipe.clip_hu), out=image)
     image -= np.float32(recipe.mean_hu)
     image /= np.float32(recipe.std_hu)
@@ -17,5 +17,5 @@ def standardise(image: Image, recipe: Recipe) -> Image:
 
 
 def air(recipe: Recipe) -> float:
-    """The standardised value of air: what stands outside a volume wherever a patch leaves it."""
-    return (recipe.clip_hu[0] - recipe.mean_hu) / recipe.std_hu
+    """The standardised value of air, to the bit: what stands outside a volume wherever a patch leaves it."""
+    return float(standardise(np.array([recipe.clip_hu[0]], np.float32), recipe)[0])

@@ -16,9 +16,12 @@ import itertools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 
+from kits_submit.errors import InputError
+from kits_submit.recipe import Recipe
 from kits_submit.types import Image, Shape
 
 
@@ -47,51 +50,126 @@ class PatchBox:
     @property
     def kept(self) -> tuple[slice, slice, slice]:
         """Where its result goes, in the volume."""
-        return _slices([(a.keep_start, a.keep_stop) for a in self._axes])
+        return _slices([(a.keep_start, a.keep_stop) for a in self.axes])
 
     @property
     def kept_inside(self) -> tuple[slice, slice, slice]:
         """The same voxels, in the patch."""
-        return _slices([(a.keep_start - a.start, a.keep_stop - a.start) for a in self._axes])
+        return _slices([(a.keep_start - a.start, a.keep_stop - a.start) for a in self.axes])
 
-    def cut(self, image: Image, outside: float) -> Image:
-        """A copy of the patch; voxels beyond the volume have the value `outside`."""
+    def cut(self, image: Image, outside: float, origin: Shape = (0, 0, 0)) -> Image:
+        """A copy of the patch; voxels beyond the volume have the value `outside`.
+
+        Args:
+            origin: where in the volume `image` begins, where it holds less than the volume.
+        """
         patch = np.full(self.size, outside, np.float32)
-        inside = image[_slices([(a.start, a.start + a.size) for a in self._axes])]
+        inside = self._inside(image, origin)
         patch[tuple(slice(0, n) for n in inside.shape)] = inside
         return patch
 
+    def constant(self, image: Image, outside: float, origin: Shape = (0, 0, 0)) -> float | None:
+        """The value of every voxel of `cut`, None where they differ."""
+        inside = self._inside(image, origin)
+        value = float(inside.flat[0])
+        if inside.size < math.prod(self.size) and value != np.float32(outside):
+            return None
+        return value if inside.min() == value == inside.max() else None
+
+    def _inside(self, image: Image, origin: Shape) -> Image:
+        return image[_slices([(a.start - o, a.start + a.size - o) for a, o in zip(self.axes, origin, strict=True)])]
+
     @property
-    def _axes(self) -> tuple[Span, Span, Span]:
+    def axes(self) -> tuple[Span, Span, Span]:
         return self.z, self.y, self.x
 
 
-def patch_grid(shape: Shape, patch: Shape, margin: Shape, multiple: int) -> list[PatchBox]:
-    """The patches of a volume, X fastest; all of one size, and their kept parts tile the volume.
+@dataclass(frozen=True)
+class PatchPlan:
+    """How a volume is cut.
 
-    Args:
-        shape: of the volume, Z, Y, X.
-        patch: voxels of a patch, each a multiple of `multiple`.
-        margin: outer voxels discarded on each side that faces another patch; under half of `patch`.
-        multiple: what each edge of the network's input must be a multiple of.
+    - `patch`: voxels along Z, Y, X, each a multiple of `multiple`, the network's total stride.
+    - `margin`: outer voxels discarded on each side that faces another patch; under half of `patch`.
+    - `overlap`: None discards the margin (paper section 2.4). A share of the patch's edge, at least 0 and below 1, in
+      its place keeps whole patches, neighbours at least so much over each other, and blends them by Gaussian weights.
     """
-    axes = [_spans(*of_axis, multiple) for of_axis in zip(shape, patch, margin, strict=True)]
-    return [PatchBox(z, y, x) for z, y, x in itertools.product(*axes)]
+
+    patch: Shape
+    margin: Shape
+    multiple: int
+    overlap: float | None = None
+
+    def __post_init__(self) -> None:
+        if any(p < 1 or p % self.multiple for p in self.patch):
+            raise InputError(f"patch is {self.patch}, allowed: multiples of {self.multiple}", fix=_OTHER_PLAN)
+        if any(m < 0 or 2 * m >= p for m, p in zip(self.margin, self.patch, strict=True)):
+            raise InputError(
+                f"margin is {self.margin}, allowed: at least 0 and under half of patch {self.patch}", fix=_OTHER_PLAN
+            )
+        if self.overlap is not None and not 0 <= self.overlap < 1:
+            raise InputError(f"overlap is {self.overlap}, allowed: at least 0 and below 1", fix=_OTHER_PLAN)
+
+    @classmethod
+    def of(cls, recipe: Recipe) -> Self:
+        """What the model was validated with."""
+        return cls(recipe.patch, recipe.margin, recipe.multiple)
+
+    def rows(self, shape: Shape, axis: int) -> list[tuple[Span, list[PatchBox]]]:
+        """The patches of a volume as rows across an axis, in ascending order: (their span on it, the patches)."""
+        spans = self._spans(shape)
+        rows = []
+        for span in spans[axis]:
+            chosen = [(span,) if a == axis else of_axis for a, of_axis in enumerate(spans)]
+            rows.append((span, [PatchBox(z, y, x) for z, y, x in itertools.product(*chosen)]))
+        return rows
+
+    def size(self, shape: Shape) -> Shape:
+        """Of every patch of a volume: `patch`, but less along an axis on which the volume is smaller."""
+        z, y, x = (of_axis[0].size for of_axis in self._spans(shape))
+        return z, y, x
+
+    def weights(self, size: Shape) -> Image:
+        """Gaussian weights over a patch, sigma an eighth of its edge (as nnU-Net has it), highest 1, above 0."""
+        z, y, x = (np.exp(-0.5 * ((np.arange(n) - (n - 1) / 2) / (n * _SIGMA)) ** 2) for n in size)
+        weights = (z[:, None, None] * y[:, None] * x).astype(np.float32)
+        least: Image = np.maximum(weights / weights.max(), np.float32(_LEAST_WEIGHT))
+        return least
+
+    def _spans(self, shape: Shape) -> list[list[Span]]:
+        margin = self.margin if self.overlap is None else (0, 0, 0)
+        steps = [max(1, math.floor(p * (1 - (self.overlap or 0)))) for p in self.patch]
+        counts = [
+            math.ceil((n - 2 * m) / (p - 2 * m)) if self.overlap is None else math.ceil((n - p) / step) + 1
+            for n, p, m, step in zip(shape, self.patch, margin, steps, strict=True)
+        ]
+        return [_spans(*of_axis, self.multiple) for of_axis in zip(shape, self.patch, counts, strict=True)]
+
+
+def patch_grid(shape: Shape, patch: Shape, margin: Shape, multiple: int) -> list[PatchBox]:
+    """The patches of a volume, X fastest; all of one size, and their kept parts tile the volume."""
+    rows = PatchPlan(patch, margin, multiple).rows(shape, axis=0)
+    return [box for _, boxes in rows for box in boxes]
 
 
 def batches(boxes: list[PatchBox], size: int) -> Iterator[list[PatchBox]]:
-    """Runs of at most `size` boxes, in order."""
-    for start in range(0, len(boxes), size):
-        yield boxes[start : start + size]
+    """As few runs as possible of at most `size` boxes, in order, their lengths as even as possible."""
+    count = math.ceil(len(boxes) / size)
+    for i in range(count):
+        yield boxes[i * len(boxes) // count : (i + 1) * len(boxes) // count]
 
 
-def _spans(n: int, patch: int, margin: int, multiple: int) -> list[Span]:
+def _spans(n: int, patch: int, count: int, multiple: int) -> list[Span]:
+    """`count` spans spread evenly, neighbours cut midway through their overlap."""
     if n <= patch:
         return [Span(0, math.ceil(n / multiple) * multiple, 0, n)]
-    count = math.ceil((n - 2 * margin) / (patch - 2 * margin))
     starts = [round(i * (n - patch) / (count - 1)) for i in range(count)]
     cuts = [0, *((a + patch + b) // 2 for a, b in itertools.pairwise(starts)), n]
     return [Span(start, patch, *kept) for start, kept in zip(starts, itertools.pairwise(cuts), strict=True)]
+
+
+_SIGMA = 1 / 8
+_LEAST_WEIGHT = 1e-6
+_OTHER_PLAN = "change --patch, --margin or --overlap"
 
 
 def _slices(bounds: list[tuple[int, int]]) -> tuple[slice, slice, slice]:

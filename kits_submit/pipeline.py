@@ -9,12 +9,12 @@ import math
 import platform
 import time
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Self, TypeVar
 
 import numpy as np
 
@@ -23,20 +23,27 @@ from kits_submit.cases import Case
 from kits_submit.engine.model import Model
 from kits_submit.engine.protocol import Engine
 from kits_submit.engine.select import Selection
-from kits_submit.errors import InputError, KitsError, VolumeError
-from kits_submit.grid import resample, restore_labels, target_shape
+from kits_submit.errors import DeviceError, InputError, KitsError, VolumeError
+from kits_submit.grid import resample_planes, target_shape
 from kits_submit.intensity import air, standardise
 from kits_submit.memory import peak_mb, reset_peak
-from kits_submit.postprocess import refine, volume_ml
+from kits_submit.overlap import Ahead, Worker
+from kits_submit.patches import PatchPlan
+from kits_submit.postprocess import refine_in_place, volume_ml
 from kits_submit.recipe import Recipe
-from kits_submit.stitch import stitch
+from kits_submit.restore import Restorer, Slab
+from kits_submit.stitch import Arriving, Network, NotFinite, slabs
 from kits_submit.submission import write_prediction
-from kits_submit.types import KIDNEY, TUMOR, Labels, Shape
-from kits_submit.volume import Grid, Volume, read_volume
+from kits_submit.types import KIDNEY, TUMOR, Batch, Logits, Shape
+from kits_submit.volume import Grid, open_planes
+
+T = TypeVar("T")
 
 _LIBRARIES = ("numpy", "scipy", "nibabel")
 _LONGEST_MM = 4000.0
 _MOST_VOXELS = 1 << 30
+_PLANES_AHEAD = 96  # two patches deep: 0.2 GB on a grid of 1059 x 512 planes
+_SLABS_BEHIND = 2
 
 
 @dataclass
@@ -44,7 +51,10 @@ class CaseResult:
     """What became of one case.
 
     - `status`: `done` or `failed`; `error` and `exit_code` tell why it failed.
-    - `seconds`: wall time by stage; `peak_mb`: peak resident memory while it ran.
+    - `seconds`: time by stage, which overlap; `wall_seconds`: from its first patch's start to its mask on disk.
+    - `peak_mb`: peak resident memory of the process while it ran.
+    - `device`: what computed it; `retried`: why devices above that one were left, one line each.
+    - `patches`: of its plan; `skipped_patches`: those of one value, answered without computing.
     - `volume_ml`: predicted volume by class name.
     - `trace`: where it failed, for `--debug`; never in the manifest.
     """
@@ -57,15 +67,19 @@ class CaseResult:
     shape: tuple[int, ...] = ()
     spacing_mm: tuple[float, ...] = ()
     orientation: str = ""
+    device: str = ""
+    retried: list[str] = field(default_factory=list)
     patches: int = 0
+    skipped_patches: int = 0
     volume_ml: dict[str, float] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
+    wall_seconds: float = 0.0
     peak_mb: float = 0.0
     trace: str = ""
 
     @property
     def total_seconds(self) -> float:
-        return sum(self.seconds.values())
+        return self.wall_seconds
 
 
 class Watcher:
@@ -78,67 +92,212 @@ class Watcher:
     def case_ended(self, result: CaseResult) -> None: ...
 
 
-def segment(volume: Volume, recipe: Recipe, engine: Engine, result: CaseResult, watcher: Watcher) -> Labels:
-    """ZYX labels of a volume on its own grid; fills in the stages' seconds and the patch count of `result`."""
-    grid = volume.grid
-    with _stage(result, "resample"):
-        shape = target_shape(grid.shape, grid.spacing_mm, recipe.spacing_mm)
-        _refuse_impossible(grid, shape)
-        image = resample(volume.voxels, shape)
-        standardise(image, recipe)
+@dataclass(frozen=True)
+class _Head:
+    """What a reader tells first: the source grid, and how the planes come on the Recipe's grid."""
 
-    def on_patches(done: int, total: int) -> None:
-        result.patches = total
-        watcher.patches_done(done, total)
-
-    with _stage(result, "network"):
-        batch_size = max(1, engine.batch_voxels // int(np.prod(recipe.patch)))
-        probabilities = stitch(image, recipe, engine, outside=air(recipe), batch_size=batch_size, on_patches=on_patches)
-    with _stage(result, "restore"):
-        labels = restore_labels(probabilities, grid.shape)
-    with _stage(result, "refine"):
-        return refine(labels, grid.spacing_mm, recipe.refinement)
+    grid: Grid
+    shape: Shape
+    axis: int
+    descending: bool
 
 
-def run_case(case: Case, output: Path, recipe: Recipe, engine: Engine, result: CaseResult, watcher: Watcher) -> None:
-    """Segment one case, write its mask and fill in `result`.
+def run_cases(
+    cases: Sequence[Case],
+    output: Path,
+    model: Model,
+    selection: Selection,
+    watcher: Watcher | None = None,
+    *,
+    plan: PatchPlan | None = None,
+    jobs: int = 1,
+) -> list[CaseResult]:
+    """Each case; one that fails, for whatever reason, is recorded and the others go on.
 
-    Raises:
-        KitsError: whatever this case fails for; nothing of it is written then.
+    Reading (up to `jobs` cases ahead), computing, and restoring, refining and writing (up to `jobs` cases behind)
+    overlap. The watcher is told on this thread, `case_ended` once a case, when its mask stands under its final name.
+    A case whose device fails, or answers NaN, is begun again one rung lower where the selection has one.
+
+    Args:
+        plan: another patch plan than the Recipe's.
     """
+    with _Batch(
+        output, model.recipe, selection, watcher or Watcher(), plan or PatchPlan.of(model.recipe), jobs
+    ) as batch:
+        return batch.run(cases)
+
+
+class _Batch:
+    """A batch under way: readers ahead, the network here, finishers behind."""
+
+    def __init__(
+        self, output: Path, recipe: Recipe, selection: Selection, watcher: Watcher, plan: PatchPlan, jobs: int
+    ) -> None:
+        self._output, self._recipe, self._selection, self._watcher = output, recipe, selection, watcher
+        self._plan, self._jobs = plan, jobs
+        self._readers: dict[str, Ahead[Any]] = {}
+        self._finishing: list[tuple[CaseResult, Case, Worker[Slab]]] = []
+        self._started: dict[str, float] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for reader in self._readers.values():
+            reader.close()
+        for _result, _case, worker in self._finishing:
+            worker.close()
+
+    def run(self, cases: Sequence[Case]) -> list[CaseResult]:
+        results = [CaseResult(case.case_id) for case in cases]
+        for i, (case, result) in enumerate(zip(cases, results, strict=True)):
+            for near, its in zip(cases[i : i + 1 + self._jobs], results[i:], strict=False):
+                if near.case_id not in self._readers:
+                    self._readers[near.case_id] = self._reader(near, its)
+            self._watcher.case_started(case.case_id)
+            self._started[case.case_id] = time.perf_counter()
+            reset_peak()
+            try:
+                self._compute_on_some_rung(case, result)
+            except Exception as error:
+                self._ended(case, result, error)
+            self._collect(most=self._jobs)
+        self._collect(most=0)
+        return results
+
+    def _reader(self, case: Case, result: CaseResult) -> Ahead[Any]:
+        return Ahead(_read(case, self._recipe, result), _PLANES_AHEAD)
+
+    def _compute_on_some_rung(self, case: Case, result: CaseResult) -> None:
+        while True:
+            reader = self._readers[case.case_id]
+            try:
+                return self._compute(case, result, reader)
+            except (DeviceError, NotFinite) as error:
+                reader.close()
+                if not self._selection.step_down(error.what):
+                    raise
+                result.retried.append(f"{error.what}; again on {self._selection.engine.device}")
+                self._readers[case.case_id] = self._reader(case, result)
+
+    def _compute(self, case: Case, result: CaseResult, reader: Ahead[Any]) -> None:
+        items = iter(reader)
+        head: _Head = next(items)
+        grid = head.grid
+        result.shape, result.spacing_mm, result.orientation = grid.shape, grid.spacing_mm, grid.orientation
+        self._collect(most=self._jobs)
+
+        def finish(slabs: Iterator[Slab]) -> None:
+            _finish(slabs, head, case, self._output, self._recipe, result)
+
+        worker: Worker[Slab] = Worker(finish, _SLABS_BEHIND)
+        network = self._network(result)
+        try:
+            volume = Arriving(head.shape, head.axis, head.descending, items)
+            for slab in slabs(volume, self._plan, network, lambda *told: self._told(result, *told)):
+                worker.put(slab)
+            for _ in items:  # reaching the file's end is what checks it
+                pass
+        except BaseException:
+            worker.close()
+            raise
+        worker.end()
+        result.skipped_patches = network.skipped
+        self._finishing.append((result, case, worker))
+
+    def _network(self, result: CaseResult) -> Network:
+        engine = self._selection.engine
+        result.device = engine.device
+        size = max(1, engine.batch_voxels // math.prod(self._plan.patch))
+        return Network(_Clocked(engine, result), len(self._recipe.labels), air(self._recipe), size)
+
+    def _told(self, result: CaseResult, done: int, total: int) -> None:
+        result.patches = total
+        self._watcher.patches_done(done, total)
+        self._collect(most=len(self._finishing))
+
+    def _collect(self, most: int) -> None:
+        """End each case whose finisher is done; wait until no more than `most` are left."""
+        for entry in list(self._finishing):
+            result, case, worker = entry
+            if len(self._finishing) > most:
+                worker.join()
+            if worker.done:
+                self._finishing.remove(entry)
+                self._ended(case, result, worker.error)
+
+    def _ended(self, case: Case, result: CaseResult, error: Exception | None) -> None:
+        if error is not None:
+            told = _as_kits_error(error, case)
+            result.status, result.error, result.exit_code = "failed", str(told), told.exit_code
+            result.trace = "".join(traceback.format_exception(error))
+        result.wall_seconds = round(time.perf_counter() - self._started[case.case_id], 4)
+        result.peak_mb = peak_mb()
+        reader = self._readers.get(case.case_id)
+        if reader is not None:
+            reader.close()
+        self._watcher.case_ended(result)
+
+
+class _Clocked:
+    """An engine whose time is the case's `network` time."""
+
+    def __init__(self, engine: Engine, result: CaseResult) -> None:
+        self._engine, self._result = engine, result
+        self.name, self.device, self.batch_voxels = engine.name, engine.device, engine.batch_voxels
+
+    def run(self, batch: Batch) -> Logits:
+        with _stage(self._result, "network"):
+            return self._engine.run(batch)
+
+
+def _read(case: Case, recipe: Recipe, result: CaseResult) -> Iterator[Any]:
+    """A `_Head`, then (index, standardised plane) on the Recipe's grid, as the file's planes come."""
     if case.image is None:
         raise InputError("no imaging.nii.gz in it", fix="add the image, or remove the folder", path=case.folder)
-    with _stage(result, "read"):
-        volume = read_volume(case.image)
-    grid = volume.grid
-    result.shape, result.spacing_mm, result.orientation = grid.shape, grid.spacing_mm, grid.orientation
-    labels = segment(volume, recipe, engine, result, watcher)
+    with open_planes(case.image) as source:
+        grid = source.grid
+        shape = target_shape(grid.shape, grid.spacing_mm, recipe.spacing_mm)
+        _refuse_impossible(grid, shape)
+        yield _Head(grid, shape, source.axis, source.descending)
+        rows, columns = (n for axis, n in enumerate(shape) if axis != source.axis)
+        stored = _clocked(source.stream, result, "read")
+        resampled = resample_planes(stored, grid.shape[source.axis], shape[source.axis], (rows, columns))
+        for i, plane in _clocked(resampled, result, "resample", without="read"):
+            yield i, standardise(np.array(plane, np.float32, order="C"), recipe)
+
+
+def _finish(slabs: Iterator[Slab], head: _Head, case: Case, output: Path, recipe: Recipe, result: CaseResult) -> None:
+    """Restore, refine, write and measure: what becomes of a case behind the network."""
+    grid = head.grid
+    labels = grid.canonical_view(np.zeros(grid.stored_shape[:3], np.uint8, order="F"))
+    restorer = Restorer(labels, head.shape, descending=head.descending)
+    for slab in slabs:
+        with _stage(result, "restore"):
+            restorer.add(slab)
+    with _stage(result, "refine"):
+        refine_in_place(labels, grid.spacing_mm, recipe.refinement)
     with _stage(result, "write"):
         result.prediction = write_prediction(output, case.case_id, labels, grid).name
     for name, number in (("kidney", KIDNEY), ("tumor", TUMOR)):
         result.volume_ml[name] = volume_ml(int(np.count_nonzero(labels == number)), grid.spacing_mm)
 
 
-def run_cases(
-    cases: Sequence[Case], output: Path, model: Model, engine: Engine, watcher: Watcher | None = None
-) -> list[CaseResult]:
-    """Each case in turn; one that fails, for whatever reason, is recorded and the others go on."""
-    watcher = watcher or Watcher()
-    results = []
-    for case in cases:
-        watcher.case_started(case.case_id)
-        result = CaseResult(case.case_id)
-        reset_peak()
+def _clocked(items: Iterable[T], result: CaseResult, name: str, without: str | None = None) -> Iterator[T]:
+    """The same items; the time to make each is added to a stage, less what meanwhile went to another."""
+    result.seconds.setdefault(name, 0.0)
+    source = iter(items)
+    while True:
+        inner = result.seconds.get(without, 0.0) if without else 0.0
+        started = time.perf_counter()
         try:
-            run_case(case, output, model.recipe, engine, result, watcher)
-        except Exception as error:
-            told = _as_kits_error(error, case)
-            result.status, result.error, result.exit_code = "failed", str(told), told.exit_code
-            result.trace = "".join(traceback.format_exception(error))
-        result.peak_mb = peak_mb()
-        results.append(result)
-        watcher.case_ended(result)
-    return results
+            item = next(source)
+        except StopIteration:
+            return
+        finally:
+            spent = time.perf_counter() - started
+            result.seconds[name] += spent - ((result.seconds.get(without, 0.0) - inner) if without else 0.0)
+        yield item
 
 
 def _as_kits_error(error: Exception, case: Case) -> KitsError:
@@ -188,4 +347,4 @@ def _stage(result: CaseResult, name: str) -> Iterator[None]:
     try:
         yield
     finally:
-        result.seconds[name] = round(time.perf_counter() - started, 4)
+        result.seconds[name] = result.seconds.get(name, 0.0) + time.perf_counter() - started

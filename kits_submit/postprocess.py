@@ -19,16 +19,22 @@ _CLASSES = 3
 
 
 def refine(labels: Labels, spacing_mm: Spacing, refinement: Refinement) -> Labels:
-    """Refined copy of ZYX labels; the thresholds' meaning stands in `Refinement`.
+    """Refined copy of ZYX labels."""
+    refined = labels.copy()
+    refine_in_place(refined, spacing_mm, refinement)
+    return refined
+
+
+def refine_in_place(labels: Labels, spacing_mm: Spacing, refinement: Refinement) -> None:
+    """Refine ZYX labels; the thresholds' meaning stands in `Refinement`.
 
     In order: opening of the foreground, small tumor components, small kidney components, small foreground components,
     foreground without a kidney, holes. Only the padded box of the foreground is touched.
     """
-    refined = labels.copy()
-    box = _padded_box(labels != BACKGROUND)
+    box = _padded_box(labels)
     if box is None:
-        return refined
-    inner = np.pad(refined[box], 1)  # the rim joins all outer background; cc3d 4.1 refuses some volumes one voxel thin
+        return
+    inner = np.pad(labels[box], 1)  # the rim joins all outer background; cc3d 4.1 refuses some volumes one voxel thin
     _open(inner, spacing_mm, refinement.opening_mm)
     _reassign_small(inner, TUMOR, refinement.tumor_min_ml, spacing_mm)
     _reassign_small(inner, KIDNEY, refinement.kidney_min_ml, spacing_mm)
@@ -36,8 +42,7 @@ def refine(labels: Labels, spacing_mm: Spacing, refinement: Refinement) -> Label
     if refinement.tumor_needs_kidney:
         _drop_foreground_without_kidney(inner)
     _reassign_small(inner, BACKGROUND, refinement.hole_max_ml, spacing_mm)
-    refined[box] = inner[1:-1, 1:-1, 1:-1]
-    return refined
+    labels[box] = inner[1:-1, 1:-1, 1:-1]
 
 
 def volume_ml(voxels: int, spacing_mm: Spacing) -> float:
@@ -121,11 +126,13 @@ def _without_end(axis: int, first: bool) -> tuple[slice, ...]:
     return tuple((slice(1, None) if first else slice(None, -1)) if a == axis else slice(None) for a in range(3))
 
 
-def _padded_box(mask: Mask) -> tuple[slice, slice, slice] | None:
-    from scipy import ndimage
-
-    found = ndimage.find_objects(mask.astype(np.uint8))
-    if not found or found[0] is None:
-        return None
-    z, y, x = (slice(max(0, s.start - 1), min(n, s.stop + 1)) for s, n in zip(found[0], mask.shape, strict=True))
+def _padded_box(labels: Labels) -> tuple[slice, slice, slice] | None:
+    """The box of what is not background, a voxel wider on each side that the volume has; None where there is none."""
+    box = []
+    for axis, n in enumerate(labels.shape):
+        hit = np.flatnonzero(labels.any(axis=tuple(a for a in range(3) if a != axis)))
+        if hit.size == 0:
+            return None
+        box.append(slice(max(0, int(hit[0]) - 1), min(n, int(hit[-1]) + 2)))
+    z, y, x = box
     return z, y, x

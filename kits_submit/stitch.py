@@ -1,16 +1,44 @@
-"""Patches through an engine and back into one volume of class probabilities. Knows nothing of files or HU."""
+"""Patches through an engine and back into one answer, slab by slab. Knows nothing of files or HU.
+
+A volume comes plane by plane along one axis. As soon as a row of patches across that axis has its planes it is computed,
+and as soon as no later row can touch a slab the slab leaves. So no more of the image is held than a patch is deep, and
+the network runs while the file is still being read.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
 
 import numpy as np
+import numpy.typing as npt
 
-from kits_submit.engine.protocol import Engine
+from kits_submit.engine.protocol import Engine, OutOfMemory
 from kits_submit.errors import ModelError
-from kits_submit.patches import batches, patch_grid
+from kits_submit.patches import PatchBox, PatchPlan, Span, batches
 from kits_submit.recipe import Recipe
-from kits_submit.types import Image, Logits, Probabilities
+from kits_submit.restore import Slab, softmax
+from kits_submit.types import Batch, Image, Logits, Probabilities, Shape
+
+Told = Callable[[int, int], None]
+
+
+class NotFinite(ModelError):  # noqa: N818 -- says what the answer is
+    """The network answered with NaN or infinite values: the device's fault, or the weights'."""
+
+
+@dataclass(frozen=True)
+class Arriving:
+    """A standardised volume on the Recipe's grid, plane by plane.
+
+    - `shape`: Z, Y, X. `axis`: 0, 1 or 2, which the planes lie across. `descending`: the order of their indices.
+    - `planes`: (index, plane of the two other axes in their order), each index once.
+    """
+
+    shape: Shape
+    axis: int
+    descending: bool
+    planes: Iterable[tuple[int, npt.NDArray[np.float32]]]
 
 
 def stitch(
@@ -20,46 +48,196 @@ def stitch(
     *,
     outside: float,
     batch_size: int = 1,
-    on_patches: Callable[[int, int], None] | None = None,
+    on_patches: Told | None = None,
+    plan: PatchPlan | None = None,
 ) -> Probabilities:
     """Class probabilities of a standardised ZYX image, KZYX on the same grid.
 
-    Each voxel's value is that of the one patch that keeps it (`kits_submit.patches`): nothing is blended, so a network
+    By the Recipe's plan each voxel's value is that of the one patch that keeps it: nothing is blended, so a network
     that is a function of each voxel alone gives the same bits stitched as whole.
 
     Args:
         outside: the standardised value beyond the volume (air).
-        batch_size: patches handed to the engine at once.
+        batch_size: patches handed to the engine at once; halved when the device runs out of memory.
         on_patches: told (done, all) after each batch.
+        plan: another than the Recipe's.
 
     Raises:
         ModelError: the engine answers with another shape, or with values that are not finite.
+        DeviceError: the device failed.
     """
     z, y, x = image.shape
-    boxes = patch_grid((z, y, x), recipe.patch, recipe.margin, recipe.multiple)
     probabilities = np.empty((len(recipe.labels), z, y, x), np.float32)
-    done = 0
-    for some in batches(boxes, batch_size):
-        batch = np.stack([box.cut(image, outside) for box in some])[:, None]
-        logits = engine.run(batch)
-        _refuse_wrong(logits, (len(some), len(recipe.labels), *some[0].size))
-        for box, one in zip(some, logits, strict=True):
-            probabilities[(slice(None), *box.kept)] = softmax(one[(slice(None), *box.kept_inside)])
-        done += len(some)
-        if on_patches:
-            on_patches(done, len(boxes))
+    network = Network(engine, len(recipe.labels), outside, batch_size)
+    volume = Arriving((z, y, x), axis=0, descending=False, planes=enumerate(image))
+    for slab in slabs(volume, plan or PatchPlan.of(recipe), network, on_patches):
+        probabilities[:, slab.start : slab.stop] = softmax(slab.scores)
     return probabilities
 
 
-def softmax(logits: Logits) -> Probabilities:
-    """Over the first axis, in float32, safe for large logits."""
-    odds: Probabilities = np.exp(logits - logits.max(axis=0))
-    odds /= odds.sum(axis=0)
-    return odds
+@dataclass
+class Network:
+    """An engine with what it takes to hand it patches.
+
+    - `classes`: how many it answers with. `outside`: the value beyond a volume.
+    - `batch_size`: patches at once; halved for good when the device runs out of memory.
+    - `skip`: compute a patch of one value (air: the window's lower end throughout) once, and take that answer for each
+      other of that value. The network is a function of the patch alone, so the labels are those of a run without it.
+    - `skipped`: how many patches were answered so.
+    """
+
+    engine: Engine
+    classes: int
+    outside: float
+    batch_size: int = 1
+    skip: bool = True
+    skipped: int = 0
+    _constant: dict[tuple[Shape, float], Logits] = field(default_factory=dict)
+
+    def answers(self, boxes: list[PatchBox], image: Image, origin: Shape) -> Iterator[list[tuple[PatchBox, Logits]]]:
+        """Each box with its KZYX logits, batch by batch. `image`: the part of the volume that begins at `origin`."""
+        values = {box: box.constant(image, self.outside, origin) if self.skip else None for box in boxes}
+        flat = [(box, self._of_constant(box.size, value)) for box, value in values.items() if value is not None]
+        if flat:
+            self.skipped += len(flat)
+            yield flat
+        for some in batches([box for box in boxes if values[box] is None], self.batch_size):
+            batch = np.stack([box.cut(image, self.outside, origin) for box in some])[:, None]
+            yield list(zip(some, self._run(batch), strict=True))
+
+    def _of_constant(self, size: Shape, value: float) -> Logits:
+        if (size, value) not in self._constant:
+            self._constant[size, value] = self._run(np.full((1, 1, *size), value, np.float32))[0]
+        return self._constant[size, value]
+
+    def _run(self, batch: Batch) -> Logits:
+        try:
+            logits = self.engine.run(batch)
+        except OutOfMemory:
+            half = len(batch) // 2
+            if half == 0:
+                raise
+            self.batch_size = half
+            return np.concatenate([self._run(batch[:half]), self._run(batch[half:])])
+        _refuse_wrong(logits, (len(batch), self.classes, *batch.shape[2:]))
+        return logits
+
+
+def slabs(volume: Arriving, plan: PatchPlan, network: Network, on_patches: Told | None = None) -> Iterator[Slab]:
+    """Class logits of a volume, slab by slab, in the order in which its planes arrive.
+
+    Raises:
+        ModelError, DeviceError: as `stitch`.
+    """
+    rows = plan.rows(volume.shape, volume.axis)
+    if volume.descending:
+        rows.reverse()
+    total, done = sum(len(boxes) for _, boxes in rows), 0
+    window = _Window(volume)
+    merged = _Kept(volume, network.classes) if plan.overlap is None else _Blended(volume, plan, network.classes)
+    for i, (span, boxes) in enumerate(rows):
+        block = window.advance(span)
+        origin = tuple(span.start if axis == volume.axis else 0 for axis in range(3))
+        merged.begin(span)
+        for answered in network.answers(boxes, block, origin):  # type: ignore[arg-type]
+            for box, logits in answered:
+                merged.take(box, logits)
+            done += len(answered)
+            if on_patches:
+                on_patches(done, total)
+        yield merged.finished(rows[i + 1][0] if i + 1 < len(rows) else None)
+
+
+class _Window:
+    """The planes that the row at hand needs."""
+
+    def __init__(self, volume: Arriving) -> None:
+        self._volume, self._planes = volume, iter(volume.planes)
+        self._held: dict[int, npt.NDArray[np.float32]] = {}
+
+    def advance(self, span: Span) -> Image:
+        """The part of the volume that a row reads."""
+        wanted = range(span.start, min(span.start + span.size, self._volume.shape[self._volume.axis]))
+        self._held = {i: plane for i, plane in self._held.items() if i in wanted}
+        last = wanted[0] if self._volume.descending else wanted[-1]
+        while last not in self._held:
+            i, plane = next(self._planes)
+            if i in wanted:
+                self._held[i] = plane
+        return np.moveaxis(np.stack([self._held[i] for i in wanted]), 0, self._volume.axis)
+
+
+class _Kept:
+    """Each voxel from the one patch that keeps it."""
+
+    def __init__(self, volume: Arriving, classes: int) -> None:
+        self._axis, self._classes = volume.axis, classes
+        self._others = tuple(n for axis, n in enumerate(volume.shape) if axis != volume.axis)
+
+    def begin(self, span: Span) -> None:
+        """A row starts."""
+        self._start, self._stop = span.keep_start, span.keep_stop
+        self._scores = np.empty((self._classes, self._stop - self._start, *self._others), np.float32)
+
+    def take(self, box: PatchBox, logits: Logits) -> None:
+        """Keep what is this patch's."""
+        kept = logits[(slice(None), *box.kept_inside)]
+        rows, columns = (part for axis, part in enumerate(box.kept) if axis != self._axis)
+        self._scores[:, :, rows, columns] = np.moveaxis(kept, 1 + self._axis, 1)
+
+    def finished(self, _: Span | None) -> Slab:
+        """The slab that no later row can touch."""
+        return Slab(self._axis, self._start, self._stop, self._scores)
+
+
+class _Blended:
+    """Each voxel the mean of every patch over it, weighted by the plan's weights."""
+
+    def __init__(self, volume: Arriving, plan: PatchPlan, classes: int) -> None:
+        self._axis, self._descending, self._classes = volume.axis, volume.descending, classes
+        self._shape = volume.shape
+        self._others = tuple(n for axis, n in enumerate(volume.shape) if axis != volume.axis)
+        self._weights = plan.weights(plan.size(volume.shape))
+        self._start = self._stop = 0
+        self._sums = np.zeros((classes + 1, 0, *self._others), np.float32)  # the last: of the weights alone
+
+    def begin(self, span: Span) -> None:
+        """A row starts: room for the planes that are new."""
+        start, stop = span.start, min(span.start + span.size, self._shape[self._axis])
+        if self._stop > self._start:
+            start, stop = min(start, self._start), max(stop, self._stop)
+        room = np.zeros((self._classes + 1, stop - start, *self._others), np.float32)
+        room[:, self._start - start : self._stop - start] = self._sums
+        self._sums, self._start, self._stop = room, start, stop
+
+    def take(self, box: PatchBox, logits: Logits) -> None:
+        """Add a patch."""
+        places = [slice(a.start, min(a.start + a.size, n)) for a, n in zip(box.axes, self._shape, strict=True)]
+        inside = tuple(slice(0, place.stop - place.start) for place in places)
+        weights = self._weights[inside]
+        place = places.pop(self._axis)
+        into = self._sums[:, place.start - self._start : place.stop - self._start, places[0], places[1]]
+        into[:-1] += np.moveaxis(logits[(slice(None), *inside)] * weights, 1 + self._axis, 1)
+        into[-1] += np.moveaxis(weights, self._axis, 0)
+
+    def finished(self, following: Span | None) -> Slab:
+        """The slab that no later row can touch."""
+        start, stop = self._start, self._stop
+        if following is not None and self._descending:
+            start = min(following.start + following.size, stop)
+        elif following is not None:
+            stop = max(following.start, start)
+        done = self._sums[:, start - self._start : stop - self._start]
+        slab = Slab(self._axis, start, stop, done[:-1] / done[-1])
+        if self._descending:
+            self._sums, self._stop = self._sums[:, : start - self._start], start
+        else:
+            self._sums, self._start = self._sums[:, stop - self._start :], stop
+        return slab
 
 
 def _refuse_wrong(logits: Logits, shape: tuple[int, ...]) -> None:
     if logits.shape != shape:
         raise ModelError(f"the network answered with shape {logits.shape}, expected {shape}", fix="export it again")
     if not np.isfinite(logits).all():
-        raise ModelError("the network answered with NaN or infinite values", fix="export it again, or try --device cpu")
+        raise NotFinite("the network answered with NaN or infinite values", fix="export it again, or try --device cpu")

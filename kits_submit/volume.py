@@ -7,6 +7,9 @@ voxels written sit on the input's exact grid: its shape, sform, qform, pixdim an
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -72,6 +75,18 @@ class Grid:
         view: Array = apply_orientation(stored.reshape(self.stored_shape[:3]), self._to_canonical)
         return view
 
+    @cached_property
+    def slowest(self) -> tuple[int, bool]:
+        """The axis (0, 1, 2 for Z, Y, X) that the file stores slowest, and whether it runs downwards along it."""
+        axis, direction = self._to_canonical[2]
+        return int(axis), bool(direction < 0)
+
+    def canonical_plane(self, stored: Array) -> Array:
+        """A view of a plane across the slowest axis, stored as (first, second axis), as its two axes of Z, Y, X."""
+        (first, flip_first), (second, flip_second), _ = self._to_canonical.astype(int)
+        plane = stored[::flip_first, ::flip_second]
+        return plane if first < second else plane.T
+
     def stored_view(self, canonical: Array) -> Array:
         """A view of a Z, Y, X array in the file's own axes (trailing axes of length one left off)."""
         axes = self._to_canonical[:, 0].astype(int)
@@ -86,6 +101,20 @@ class Volume:
 
     voxels: Image
     grid: Grid
+
+
+@dataclass(frozen=True)
+class Planes:
+    """A volume that arrives plane by plane, as its file stores it.
+
+    - `axis`: 0, 1 or 2: the planes lie across Z, Y or X; `descending`: the order of their indices.
+    - `stream`: (index, float32 HU of the two other axes in their order), each index once.
+    """
+
+    grid: Grid
+    axis: int
+    descending: bool
+    stream: Iterator[tuple[int, npt.NDArray[np.float32]]]
 
 
 @dataclass(frozen=True)
@@ -118,14 +147,36 @@ def read_volume(path: Path) -> Volume:
         stored = grid.stored_view(voxels)
         bad = 0
         for part, chunk in nifti.chunks():
-            values = chunk.astype(np.float32, copy=False)
-            if nifti.scaling is not None:
-                values = values * np.float32(nifti.scaling[0]) + np.float32(nifti.scaling[1])
-            bad += values.size - int(np.count_nonzero(np.isfinite(values)))
+            values = _as_hu(chunk, nifti.scaling)
+            bad += _not_finite(values)
             stored[:, :, part] = values
     if bad:
-        raise VolumeError(f"{bad} voxels are NaN or infinite", fix="replace them, by -1024 outside the scan", path=path)
+        raise VolumeError(f"{bad} voxels are NaN or infinite", fix=_REPLACE, path=path)
     return Volume(voxels, grid)
+
+
+@contextmanager
+def open_planes(path: Path) -> Iterator[Planes]:
+    """Open an image to read it plane by plane: no more of it is held than one chunk of the file.
+
+    Raises:
+        VolumeError: as `read_volume`; what the header does not tell is told when the stream comes to it.
+    """
+    with open_nifti(path) as nifti:
+        grid = _grid(path, nifti)
+        axis, descending = grid.slowest
+        yield Planes(grid, axis, descending, _planes(nifti, grid))
+
+
+def _planes(nifti: Nifti, grid: Grid) -> Iterator[tuple[int, npt.NDArray[np.float32]]]:
+    last, (_, descending) = grid.stored_shape[2] - 1, grid.slowest
+    for part, chunk in nifti.chunks():
+        values = _as_hu(chunk, nifti.scaling)
+        bad = _not_finite(values)
+        if bad:
+            raise VolumeError(f"{bad} or more voxels are NaN or infinite", fix=_REPLACE, path=grid.path)
+        for k in range(part.start, part.stop):
+            yield last - k if descending else k, grid.canonical_plane(values[:, :, k - part.start])
 
 
 def read_labels(path: Path) -> LabelVolume:
@@ -155,6 +206,25 @@ def write_labels(path: Path, labels: Labels, grid: Grid) -> None:
             f"labels of shape {labels.shape} for a grid of {grid.shape} (Z, Y, X)", fix="this is a bug", path=path
         )
     write_nifti(path, grid.stored_view(labels.astype(np.uint8, copy=False)), grid.header, grid.stored_shape)
+
+
+_REPLACE = "replace them, by -1024 outside the scan"
+
+
+def _as_hu(chunk: Array, scaling: tuple[float, float] | None) -> npt.NDArray[np.float32]:
+    with np.errstate(over="ignore"):
+        values = chunk.astype(np.float32, copy=False)
+    return values if scaling is None else values * np.float32(scaling[0]) + np.float32(scaling[1])
+
+
+def _not_finite(values: npt.NDArray[np.float32]) -> int:
+    """How many are NaN or infinite; a sum of squares finds at once, and fast, that none is."""
+    flat = values.ravel(order="K")
+    with np.errstate(all="ignore"):
+        squares = float(np.dot(flat, flat))
+    if math.isfinite(squares):
+        return 0
+    return values.size - int(np.count_nonzero(np.isfinite(values)))
 
 
 def _grid(path: Path, nifti: Nifti) -> Grid:

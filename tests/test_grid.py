@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy import ndimage
 
-from kits_submit.grid import class_probabilities, resample, resample_nearest, restore_labels, target_shape
+from kits_submit.grid import class_probabilities, resample, resample_nearest, target_shape
+from kits_submit.restore import restore_labels
 from kits_submit.volume import read_labels
 from tests import reference
 

@@ -194,7 +194,7 @@ class TestBadInput:
             raise ZeroDivisionError("secret")
 
         arguments = ("run", cases, tmp_path / "out", "--model", threshold_model())
-        monkeypatch.setattr("kits_submit.pipeline.refine", broken)
+        monkeypatch.setattr("kits_submit.pipeline.refine_in_place", broken)
         assert run(*arguments) == 1
         told = capsys.readouterr().err
         assert "unexpected ZeroDivisionError; run again with --debug and report it (and 1 more" in told.splitlines()[-1]

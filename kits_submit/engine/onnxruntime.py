@@ -5,6 +5,9 @@ from __future__ import annotations
 import os
 from typing import Any
 
+import numpy as np
+
+from kits_submit.engine.protocol import OutOfMemory
 from kits_submit.errors import DeviceError, first_line
 from kits_submit.types import Batch, Logits
 
@@ -63,10 +66,38 @@ class OnnxRuntimeEngine:
         self.batch_voxels = _CPU_BATCH_VOXELS if device == "cpu" else _GPU_BATCH_VOXELS
         self._input = self._session.get_inputs()[0].name
         self._output = self._session.get_outputs()[0].name
+        self._memory = "cpu" if device == "cpu" else "cuda"
+        self._binding = self._session.io_binding()
+        self._shape: tuple[int, ...] | None = None
 
     def run(self, batch: Batch) -> Logits:
         try:
-            logits: Logits = self._session.run([self._output], {self._input: batch})[0]
+            return self._bound(batch)
         except Exception as error:  # C++ exceptions without a common public base
-            raise DeviceError(f"{self.device} failed ({first_line(error)})", fix="try --device cpu") from error
+            kind = OutOfMemory if _is_out_of_memory(error) else DeviceError
+            raise kind(f"{self.device} failed ({first_line(error)})", fix="try --device cpu") from error
+
+    def _bound(self, batch: Batch) -> Logits:
+        """Through buffers on the device, kept from batch to batch while its shape stays: the same code for each."""
+        if self._shape != batch.shape:
+            value = import_onnxruntime().OrtValue
+            self._shape = None
+            self._binding.clear_binding_inputs()
+            self._binding.clear_binding_outputs()
+            self._image = value.ortvalue_from_numpy(batch, self._memory, 0)
+            self._binding.bind_ortvalue_input(self._input, self._image)
+            self._binding.bind_output(self._output, self._memory)
+            self._shape = batch.shape
+        else:
+            self._image.update_inplace(np.ascontiguousarray(batch))
+        self._session.run_with_iobinding(self._binding)
+        logits: Logits = self._binding.copy_outputs_to_cpu()[0]
         return logits
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    text = str(error).lower()
+    return isinstance(error, MemoryError) or any(sign in text for sign in _OUT_OF_MEMORY)
+
+
+_OUT_OF_MEMORY = ("out of memory", "failed to allocate memory", "bad_alloc", "alloc_failed", "available memory of")

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from kits_submit.errors import DeviceError
 from kits_submit.types import Batch, Logits
+
+
+class OutOfMemory(DeviceError):
+    """The device has no room for a batch of this size; a smaller one may fit."""
 
 
 class Engine(Protocol):
@@ -26,6 +31,7 @@ class Engine(Protocol):
         """NCZYX float32 in, NKZYX float32 out.
 
         Raises:
+            OutOfMemory: a smaller batch may pass.
             DeviceError: the device failed.
         """
         ...

@@ -16,12 +16,29 @@ DEVICES = ("auto", "cuda", "tensorrt", "openvino", "cpu")
 _GPU_FILES = (Path("/dev/nvidiactl"), Path("/dev/dxg"))
 
 
-@dataclass(frozen=True)
+@dataclass
 class Selection:
-    """- `steps`: what was tried above the engine that runs, and why it does not run, one line each."""
+    """- `steps`: what was tried above the engine that runs, and why it does not run, one line each.
+    - `lower`: the rungs below it, by name, each started only when it is needed.
+    """
 
     engine: Engine
-    steps: tuple[str, ...] = field(default=())
+    steps: tuple[str, ...] = ()
+    rung: str = ""
+    lower: list[tuple[str, Callable[[], Engine]]] = field(default_factory=list)
+
+    def step_down(self, reason: str) -> bool:
+        """Take the next rung that starts, for the rest of the run; False where there is none."""
+        self.steps += (f"{self.rung or self.engine.device}: {reason}",)
+        while self.lower:
+            self.rung, start = self.lower.pop(0)
+            try:
+                self.engine = start()
+            except DeviceError as error:
+                self.steps += (f"{self.rung}: {error.what}",)
+                continue
+            return True
+        return False
 
 
 def gpu_present() -> bool:
@@ -29,26 +46,37 @@ def gpu_present() -> bool:
     return any(node.exists() for node in _GPU_FILES)
 
 
-def select_engine(device: str, model: Model) -> Selection:
+def select_engine(device: str, model: Model, *, require_gpu: bool = False) -> Selection:
     """The engine for `device`; `auto` takes the first rung that starts: cuda, openvino, cpu.
 
+    Args:
+        require_gpu: leave the rungs without a GPU off the ladder.
+
     Raises:
-        DeviceError: an unknown device, or the one asked for does not start.
+        DeviceError: an unknown device, the one asked for does not start, or no GPU runs where one is required.
     """
     if device not in DEVICES:
         raise DeviceError(f"unknown device {device!r}", fix=f"use one of {', '.join(DEVICES)}")
+    if require_gpu and device in ("openvino", "cpu"):
+        raise DeviceError(f"a GPU is required, and the device asked for is {device}", fix="use --device auto or cuda")
+    rungs = _rungs(model)
     if device != "auto":
-        return Selection(_rungs(model)[device]())
+        return Selection(rungs[device](), rung=device)
+    names = ("cuda",) if require_gpu else ("cuda", "openvino", "cpu")
+    ladder = [(name, rungs[name]) for name in names]
     steps: list[str] = []
-    for rung in ("cuda", "openvino"):
+    while ladder:
+        rung, start = ladder.pop(0)
         reason = _not_worth_trying(rung)
         if reason is None:
             try:
-                return Selection(_rungs(model)[rung](), tuple(steps))
+                return Selection(start(), tuple(steps), rung, ladder)
             except DeviceError as error:
+                if not ladder and not require_gpu:
+                    raise
                 reason = error.what
         steps.append(f"{rung}: {reason}")
-    return Selection(_rungs(model)["cpu"](), tuple(steps))
+    raise DeviceError(f"a GPU is required, and none runs ({'; '.join(steps)})", fix="leave --require-gpu out")
 
 
 def _rungs(model: Model) -> dict[str, Callable[[], Engine]]:

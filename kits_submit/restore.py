@@ -1,0 +1,152 @@
+"""Bring the network's answer back to the source grid, slab by slab: interpolate class probabilities, take the highest.
+
+Only the padded box of a slab's voxels whose highest class is not background is interpolated. Outside it the result is
+background without computing: linear interpolation is a convex combination of its corners, and where background leads in
+each corner it leads in any such combination. A tie goes to the lower class.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from kits_submit.grid import FloatArray, Neighbours, interpolation, resample_along
+from kits_submit.types import Labels, Logits, Probabilities, Shape
+
+Scores = Logits | Probabilities
+
+
+@dataclass(frozen=True)
+class Slab:
+    """Whole planes of an answer, along one axis of the volume.
+
+    - `axis`: 0, 1 or 2 for Z, Y or X.
+    - `start`, `stop`: its planes, [start, stop) on the Recipe's grid.
+    - `scores`: class scores, (K, stop - start, and the other two axes in their order).
+    """
+
+    axis: int
+    start: int
+    stop: int
+    scores: Scores
+
+
+def softmax(logits: Logits) -> Probabilities:
+    """Over the first axis, in float32, safe for large logits."""
+    odds: Probabilities = np.exp(logits - logits.max(axis=0))
+    odds /= odds.sum(axis=0)
+    return odds
+
+
+class Restorer:
+    """Fills `labels` from slabs, which follow each other and together cover the grid.
+
+    Args:
+        labels: ZYX on the source grid, all background; may be a view of another memory order.
+        shape: of the Recipe's grid, Z, Y, X.
+        descending: the order in which slabs come.
+        probabilities: turns a box of scores into probabilities.
+    """
+
+    def __init__(
+        self,
+        labels: Labels,
+        shape: Shape,
+        *,
+        descending: bool = False,
+        probabilities: Callable[[Scores], Probabilities] = softmax,
+    ) -> None:
+        self._labels, self._shape = labels, shape
+        self._descending, self._probabilities = descending, probabilities
+        self._edge: Slab | None = None  # the plane of the last slab that the next one's interpolation needs
+
+    def add(self, slab: Slab) -> None:
+        """Write every source plane that this slab completes."""
+        held = slab if self._edge is None else _joined(self._edge, slab)
+        last = slice(0, 1) if self._descending else slice(slab.stop - slab.start - 1, slab.stop - slab.start)
+        self._edge = Slab(slab.axis, slab.start + last.start, slab.start + last.stop, slab.scores[:, last].copy())
+        self._restore(held)
+
+    def _restore(self, held: Slab) -> None:
+        box = _foreground_box(held.scores)
+        if box is None:
+            return
+        others = [a for a in range(3) if a != held.axis]
+        labels = np.moveaxis(self._labels, held.axis, 0)
+        along = Neighbours.between(self._shape[held.axis], labels.shape[0])
+        first, last = held.start + box[0][0], held.start + box[0][1] - 1
+        wanted = np.flatnonzero(
+            (along.low >= held.start) & (along.high < held.stop) & (along.high >= first) & (along.low <= last)
+        )
+        if wanted.size == 0:
+            return
+        rows, columns = (
+            _Extent(self._shape[a], n_out, span)
+            for a, n_out, span in zip(others, labels.shape[1:], box[1:], strict=True)
+        )
+        low = int(along.low[wanted[0]])
+        planes = slice(low - held.start, int(along.high[wanted[-1]]) + 1 - held.start)
+        values = self._probabilities(held.scores[:, planes, rows.source, columns.source])
+        inputs = ((low + n, np.ascontiguousarray(values[:, n])) for n in range(values.shape[1]))
+        weights = (rows.weights, columns.weights)
+        for i, plane in resample_along(inputs, along, wanted, weights, early=labels.shape[0] > self._shape[held.axis]):
+            labels[i, rows.out, columns.out] = highest(plane)
+
+
+def restore_labels(probabilities: Probabilities, shape: Shape) -> Labels:
+    """The class of highest probability at each voxel of the source grid, from KZYX probabilities on the Recipe's grid."""
+    labels = np.zeros(shape, np.uint8)
+    z, y, x = probabilities.shape[1:]
+    Restorer(labels, (z, y, x), probabilities=lambda box: box).add(Slab(0, 0, z, probabilities))
+    return labels
+
+
+def highest(scores: FloatArray) -> Labels:
+    """Index along the first axis of the highest score, the lower one of equals (`argmax`, several times faster)."""
+    best = scores[0]
+    found = np.zeros(best.shape, np.uint8)
+    for k in range(1, len(scores)):
+        better = scores[k] > best
+        found[better] = k
+        best = np.maximum(best, scores[k])
+    return found
+
+
+class _Extent:
+    """One axis of a box: which output indices depend on it, and from which source indices they take their values.
+
+    - `out`: output indices that may touch the box; `source`: the source indices that these need.
+    - `weights`: out x source, None where it is the identity.
+    """
+
+    def __init__(self, n_in: int, n_out: int, span: tuple[int, int]) -> None:
+        axis = Neighbours.between(n_in, n_out)
+        touched = np.flatnonzero((axis.high >= span[0]) & (axis.low < span[1]))
+        if touched.size == 0:  # a shrinking axis may step over the box
+            touched = np.array([0])
+        self.out = slice(int(touched[0]), int(touched[-1]) + 1)
+        self.source = slice(int(axis.low[self.out].min()), int(axis.high[self.out].max()) + 1)
+        full = interpolation(n_in, n_out)
+        self.weights = None if full is None else np.ascontiguousarray(full[self.out, self.source])
+
+
+def _joined(edge: Slab, slab: Slab) -> Slab:
+    """A slab with the plane beside it that came before."""
+    first, second = sorted((edge, slab), key=lambda part: part.start)
+    return Slab(slab.axis, first.start, second.stop, np.concatenate([first.scores, second.scores], axis=1))
+
+
+def _foreground_box(scores: Scores) -> list[tuple[int, int]] | None:
+    """[start, stop) along the last three axes of the voxels whose highest class is not background; None: none are."""
+    foreground = scores[1] > scores[0]
+    for k in range(2, len(scores)):
+        foreground |= scores[k] > scores[0]
+    box = []
+    for axis in range(3):
+        hit = np.flatnonzero(foreground.any(axis=tuple(a for a in range(3) if a != axis)))
+        if hit.size == 0:
+            return None
+        box.append((int(hit[0]), int(hit[-1]) + 1))
+    return box
