@@ -132,7 +132,8 @@ class PatchPlan:
         """Gaussian weights over a patch, sigma an eighth of its edge (as nnU-Net has it), highest 1, above 0."""
         z, y, x = (np.exp(-0.5 * ((np.arange(n) - (n - 1) / 2) / (n * _SIGMA)) ** 2) for n in size)
         weights = (z[:, None, None] * y[:, None] * x).astype(np.float32)
-        return np.asarray(np.maximum(weights / weights.max(), _LEAST_WEIGHT), np.float32)
+        least: Image = np.maximum(weights / weights.max(), np.float32(_LEAST_WEIGHT))
+        return least
 
     def _spans(self, shape: Shape) -> list[list[Span]]:
         margin = self.margin if self.overlap is None else (0, 0, 0)

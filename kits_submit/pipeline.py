@@ -32,7 +32,7 @@ from kits_submit.patches import PatchPlan
 from kits_submit.postprocess import refine_in_place, volume_ml
 from kits_submit.recipe import Recipe
 from kits_submit.restore import Restorer, Slab
-from kits_submit.stitch import Arriving, Network, NotFiniteError, slabs
+from kits_submit.stitch import Arriving, Network, NotFinite, slabs
 from kits_submit.submission import write_prediction
 from kits_submit.types import KIDNEY, TUMOR, Batch, Logits, Shape
 from kits_submit.volume import Grid, open_planes
@@ -173,21 +173,19 @@ class _Batch:
             reader = self._readers[case.case_id]
             try:
                 return self._compute(case, result, reader)
-            except (DeviceError, NotFiniteError) as error:
+            except (DeviceError, NotFinite) as error:
                 reader.close()
                 if not self._selection.step_down(error.what):
                     raise
                 result.retried.append(f"{error.what}; again on {self._selection.engine.device}")
                 self._readers[case.case_id] = self._reader(case, result)
-            finally:
-                self._readers[case.case_id].close() if result.patches else None
 
     def _compute(self, case: Case, result: CaseResult, reader: Ahead[Any]) -> None:
         items = iter(reader)
         head: _Head = next(items)
         grid = head.grid
         result.shape, result.spacing_mm, result.orientation = grid.shape, grid.spacing_mm, grid.orientation
-        self._collect(most=self._jobs - 1 if self._jobs > 1 else 1)
+        self._collect(most=self._jobs)
 
         def finish(slabs: Iterator[Slab]) -> None:
             _finish(slabs, head, case, self._output, self._recipe, result)

@@ -1,8 +1,8 @@
 """Patches through an engine and back into one answer, slab by slab. Knows nothing of files or HU.
 
-A volume comes plane by plane along one axis. As soon as a row of patches across that axis has its planes it is
-computed, and as soon as no later row can touch a slab the slab leaves. So no more of the image is held than a patch is
-deep, and the network runs while the file is still being read.
+A volume comes plane by plane along one axis. As soon as a row of patches across that axis has its planes it is computed,
+and as soon as no later row can touch a slab the slab leaves. So no more of the image is held than a patch is deep, and
+the network runs while the file is still being read.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from kits_submit.engine.protocol import Engine, OutOfMemoryError
+from kits_submit.engine.protocol import Engine, OutOfMemory
 from kits_submit.errors import ModelError
 from kits_submit.patches import PatchBox, PatchPlan, Span, batches
 from kits_submit.recipe import Recipe
@@ -23,7 +23,7 @@ from kits_submit.types import Batch, Image, Logits, Probabilities, Shape
 Told = Callable[[int, int], None]
 
 
-class NotFiniteError(ModelError):
+class NotFinite(ModelError):  # noqa: N818 -- says what the answer is
     """The network answered with NaN or infinite values: the device's fault, or the weights'."""
 
 
@@ -113,7 +113,7 @@ class Network:
     def _run(self, batch: Batch) -> Logits:
         try:
             logits = self.engine.run(batch)
-        except OutOfMemoryError:
+        except OutOfMemory:
             half = len(batch) // 2
             if half == 0:
                 raise
@@ -240,5 +240,4 @@ def _refuse_wrong(logits: Logits, shape: tuple[int, ...]) -> None:
     if logits.shape != shape:
         raise ModelError(f"the network answered with shape {logits.shape}, expected {shape}", fix="export it again")
     if not np.isfinite(logits).all():
-        what = "the network answered with NaN or infinite values"
-        raise NotFiniteError(what, fix="export it again, or try --device cpu")
+        raise NotFinite("the network answered with NaN or infinite values", fix="export it again, or try --device cpu")

@@ -28,8 +28,9 @@ def test_engines_compute_the_network_for_any_shape(threshold_model, shape):
         assert np.allclose(logits, expected(batch), atol=1e-5)
 
 
-def test_an_openvino_answer_is_not_overwritten_by_the_next(threshold_model):
-    engine = OpenVinoEngine(load_model(threshold_model()).content)
+@pytest.mark.parametrize("start", [OpenVinoEngine, lambda content: OnnxRuntimeEngine(content, "cpu")])
+def test_an_answer_is_not_overwritten_by_the_next(threshold_model, start):
+    engine = start(load_model(threshold_model()).content)
     first = engine.run(np.ones((1, 1, 4, 4, 4), np.float32))
     kept = first.copy()
     engine.run(np.zeros((1, 1, 4, 4, 4), np.float32))

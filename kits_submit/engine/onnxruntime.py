@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from kits_submit.engine.protocol import OutOfMemoryError
+from kits_submit.engine.protocol import OutOfMemory
 from kits_submit.errors import DeviceError, first_line
 from kits_submit.types import Batch, Logits
 
@@ -74,7 +74,7 @@ class OnnxRuntimeEngine:
         try:
             return self._bound(batch)
         except Exception as error:  # C++ exceptions without a common public base
-            kind = OutOfMemoryError if _is_out_of_memory(error) else DeviceError
+            kind = OutOfMemory if _is_out_of_memory(error) else DeviceError
             raise kind(f"{self.device} failed ({first_line(error)})", fix="try --device cpu") from error
 
     def _bound(self, batch: Batch) -> Logits:

@@ -8,7 +8,7 @@ from kits_submit.errors import DeviceError
 from kits_submit.types import Batch, Logits
 
 
-class OutOfMemoryError(DeviceError):
+class OutOfMemory(DeviceError):  # noqa: N818 -- as torch and CUDA name it
     """The device has no room for a batch of this size; a smaller one may fit."""
 
 
@@ -31,7 +31,7 @@ class Engine(Protocol):
         """NCZYX float32 in, NKZYX float32 out.
 
         Raises:
-            OutOfMemoryError: a smaller batch may pass.
+            OutOfMemory: a smaller batch may pass.
             DeviceError: the device failed.
         """
         ...
