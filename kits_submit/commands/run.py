@@ -101,7 +101,7 @@ def _segment(
     memory_check: bool,
 ) -> None:
     """Run the cases that the ledger does not hold yet and that fit into memory; the ledger has every result then."""
-    from kits_submit.budget import oversized
+    from kits_submit.budget import Fit, check_fit
     from kits_submit.console import Progress, say
     from kits_submit.fallback import Background
     from kits_submit.pipeline import run_cases
@@ -114,13 +114,15 @@ def _segment(
             "(--fresh does them again)"
         )
     waiting = [case for case in cases if case.case_id not in kept]
-    refused = oversized(waiting, model.recipe) if memory_check else []
+    fit = check_fit(waiting, model.recipe) if memory_check else Fit([], [])
+    for line in fit.tight:
+        say(f"note: {line}")
     with Progress(len(waiting)) as progress:
         masks = [Background(cases, output)] if on_failure is OnFailure.background else []
         watcher = Watchers(*masks, ledger, progress)
-        for result in refused:
+        for result in fit.refused:
             watcher.case_ended(result)
-        too_large = {result.case for result in refused}
+        too_large = {result.case for result in fit.refused}
         fitting = [case for case in waiting if case.case_id not in too_large]
         if fitting:
             run_cases(fitting, output, model, selection.engine, watcher)
