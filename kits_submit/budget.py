@@ -2,49 +2,68 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-
-import numpy as np
+from dataclasses import dataclass
 
 from kits_submit.cases import Case
 from kits_submit.errors import BudgetError, KitsError
 from kits_submit.grid import target_shape
-from kits_submit.limits import FreeMemory, free_memory
+from kits_submit.limits import free_memory
 from kits_submit.pipeline import CaseResult, refuse_impossible
 from kits_submit.recipe import Recipe
 from kits_submit.types import Shape, Spacing
-from kits_submit.volume import read_grid
+from kits_submit.volume import Grid, read_grid
 
-# Measured by benchmarks/memory.py (docs/container.md): peak resident set over a process with its engine loaded, the
-# least that fits all of its cases from below, so that a case which would fit is never refused.
-_FIXED_BYTES = 150e6
-_BYTES_PER_VOXEL = 8.0
-_BYTES_PER_NETWORK_VOXEL = 8.0
+# Measured by benchmarks/memory.py (docs/container.md): growth of the resident set over a process with its engine
+# loaded. It depends on the engine and on how much of the volume the kidneys' box takes, so there are two bounds: a case
+# is refused by the lower one alone, so that none that would fit is refused, and noted by the upper one.
+_LEAST = (300e6, 8.0, 8.0)  # bytes: fixed, a voxel of the volume, a voxel of it at the network's spacing
+_MOST = (700e6, 12.5, 16.0)
 
 
 def least_bytes(shape: Shape, spacing_mm: Spacing, recipe: Recipe) -> int:
     """What segmenting a volume takes at least, beyond a process with its engine loaded."""
-    voxels, network_voxels = (float(np.prod(n)) for n in (shape, target_shape(shape, spacing_mm, recipe.spacing_mm)))
-    return int(_FIXED_BYTES + _BYTES_PER_VOXEL * voxels + _BYTES_PER_NETWORK_VOXEL * network_voxels)
+    return _bytes(_LEAST, shape, spacing_mm, recipe)
 
 
-def oversized(cases: Sequence[Case], recipe: Recipe) -> list[CaseResult]:
-    """The cases, as failed ones, that would not fit into the memory now free.
+def most_bytes(shape: Shape, spacing_mm: Spacing, recipe: Recipe) -> int:
+    """What it may take at most."""
+    return _bytes(_MOST, shape, spacing_mm, recipe)
 
-    A case that fails for its header is not among them: it tells so by itself when its turn comes.
+
+@dataclass(frozen=True)
+class Fit:
+    """- `refused`: the cases, as failed ones, that cannot fit into the memory now free.
+    - `tight`: a line on each that may not.
     """
+
+    refused: list[CaseResult]
+    tight: list[str]
+
+
+def check_fit(cases: Sequence[Case], recipe: Recipe) -> Fit:
+    """Look at every case's header. One that fails for its header is in neither list: it tells so when its turn comes."""
+    fit = Fit([], [])
     free = free_memory()
     if free is None:
-        return []
-    failed = []
+        return fit
+    told = f"{free.free_bytes / 1e9:.1f} GB are free of {free.limit_bytes / 1e9:.1f} GB {free.source}"
     for case in cases:
-        error = _refusal(case, recipe, free)
-        if error is not None:
-            failed.append(CaseResult(case.case_id, status="failed", error=str(error), exit_code=error.exit_code))
-    return failed
+        grid = _grid(case, recipe)
+        if grid is None:
+            continue
+        least, most = (of(grid.shape, grid.spacing_mm, recipe) for of in (least_bytes, most_bytes))
+        if least > free.free_bytes:
+            what = f"needs at least {least / 1e9:.1f} GB for {grid.shape} voxels (Z, Y, X), {told}"
+            error = BudgetError(what, fix="give it more memory, or --no-memory-check to try", path=case.image)
+            fit.refused.append(CaseResult(case.case_id, "failed", error=str(error), exit_code=error.exit_code))
+        elif most > free.free_bytes:
+            fit.tight.append(f"{case.case_id} needs {least / 1e9:.1f} to {most / 1e9:.1f} GB, {told}")
+    return fit
 
 
-def _refusal(case: Case, recipe: Recipe, free: FreeMemory) -> BudgetError | None:
+def _grid(case: Case, recipe: Recipe) -> Grid | None:
     if case.image is None:
         return None
     try:
@@ -52,12 +71,10 @@ def _refusal(case: Case, recipe: Recipe, free: FreeMemory) -> BudgetError | None
         refuse_impossible(grid, target_shape(grid.shape, grid.spacing_mm, recipe.spacing_mm))
     except KitsError:
         return None
-    needed = least_bytes(grid.shape, grid.spacing_mm, recipe)
-    if needed <= free.free_bytes:
-        return None
-    return BudgetError(
-        f"needs at least {needed / 1e9:.1f} GB for {grid.shape} voxels (Z, Y, X), "
-        f"{free.free_bytes / 1e9:.1f} GB are free of {free.limit_bytes / 1e9:.1f} GB {free.source}",
-        fix="give it more memory, or --no-memory-check to try",
-        path=case.image,
-    )
+    return grid
+
+
+def _bytes(coefficients: tuple[float, float, float], shape: Shape, spacing_mm: Spacing, recipe: Recipe) -> int:
+    fixed, per_voxel, per_network_voxel = coefficients
+    network_shape = target_shape(shape, spacing_mm, recipe.spacing_mm)
+    return int(fixed + per_voxel * math.prod(shape) + per_network_voxel * math.prod(network_shape))

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from kits_submit import budget, doctor, limits
-from kits_submit.budget import least_bytes, oversized
+from kits_submit.budget import Fit, check_fit, least_bytes, most_bytes
 from kits_submit.cases import find_cases
 from kits_submit.errors import BudgetError, DeviceError, OutputError
 from kits_submit.limits import FreeMemory, free_memory
@@ -82,14 +82,22 @@ def test_a_case_that_would_not_fit_is_named_with_both_numbers(tmp_path, monkeypa
     (tmp_path / "case_00001.nii.gz").write_bytes(b"")
     cases = find_cases(tmp_path)
     needed = least_bytes((20, 40, 30), (3.0, 0.8, 0.8), recipe())
-    monkeypatch.setattr(budget, "free_memory", lambda: FreeMemory(needed, 1 << 40, "memory"))
-    assert oversized(cases, recipe()) == []
-    monkeypatch.setattr(budget, "free_memory", lambda: FreeMemory(needed - 1, 1 << 40, "memory"))
-    (result,) = oversized(cases, recipe())
+    most = most_bytes((20, 40, 30), (3.0, 0.8, 0.8), recipe())
+    assert needed < most
+
+    def fit(free: int) -> Fit:
+        monkeypatch.setattr(budget, "free_memory", lambda: FreeMemory(free, 1 << 40, "memory"))
+        return check_fit(cases, recipe())
+
+    assert fit(most) == Fit([], [])
+    (line,) = fit(most - 1).tight
+    assert line.startswith(f"case_00000 needs {needed / 1e9:.1f} to {most / 1e9:.1f} GB, ")
+    assert fit(needed).refused == []
+    (result,) = fit(needed - 1).refused
     assert (result.case, result.status, result.exit_code) == ("case_00000", "failed", BudgetError.exit_code)
     assert "needs at least" in result.error
     monkeypatch.setattr(budget, "free_memory", lambda: None)
-    assert oversized(cases, recipe()) == []
+    assert check_fit(cases, recipe()) == Fit([], [])
 
 
 def test_more_voxels_of_either_grid_need_more():

@@ -129,12 +129,17 @@ def _segment(
     on_failure: OnFailure,
     memory_check: bool,
 ) -> None:
+<<<<<<< HEAD
     """Run the cases that the ledger does not hold yet and that fit into memory; the ledger has every result then.
 
     Args:
         segmenting: `run_cases` with everything but the cases and the watcher.
     """
     from kits_submit.budget import oversized
+=======
+    """Run the cases that the ledger does not hold yet and that fit into memory; the ledger has every result then."""
+    from kits_submit.budget import Fit, check_fit
+>>>>>>> container
     from kits_submit.console import Progress, say
     from kits_submit.fallback import Background
     from kits_submit.watchers import Watchers
@@ -146,13 +151,15 @@ def _segment(
             "(--fresh does them again)"
         )
     waiting = [case for case in cases if case.case_id not in kept]
-    refused = oversized(waiting, model.recipe) if memory_check else []
+    fit = check_fit(waiting, model.recipe) if memory_check else Fit([], [])
+    for line in fit.tight:
+        say(f"note: {line}")
     with Progress(len(waiting)) as progress:
         masks = [Background(cases, output)] if on_failure is OnFailure.background else []
         watcher = Watchers(*masks, ledger, progress)
-        for result in refused:
+        for result in fit.refused:
             watcher.case_ended(result)
-        too_large = {result.case for result in refused}
+        too_large = {result.case for result in fit.refused}
         fitting = [case for case in waiting if case.case_id not in too_large]
         if fitting:
             segmenting(fitting, watcher=watcher)

@@ -131,7 +131,8 @@ def test_a_case_that_memory_cannot_hold_is_told_before_anything_is_computed(case
     limit = ("sh", "-c", 'ulimit -v 1500000; exec "$@"', "sh")
     ended = drive(cases, tmp_path / "out", "--model", model, "--device", "cpu", wrapper=limit)
     assert ended.code == 11
-    assert ended.lines[0].startswith(f"failed: case_00003: {cases / 'case_00003.nii.gz'}: needs at least ")
+    (failed,) = [line for line in ended.lines if line.startswith("failed: ")]
+    assert failed.startswith(f"failed: case_00003: {cases / 'case_00003.nii.gz'}: needs at least ")
     assert "GB are free of 1.5 GB address space limit of this process (ulimit -v); give it more memory" in ended.last
     assert sorted(rows(tmp_path / "out")) == ["case_00000", "case_00001", "case_00002", "case_00003"]
     assert rows(tmp_path / "out")["case_00003"]["seconds"] == {}
