@@ -129,17 +129,12 @@ def _segment(
     on_failure: OnFailure,
     memory_check: bool,
 ) -> None:
-<<<<<<< HEAD
     """Run the cases that the ledger does not hold yet and that fit into memory; the ledger has every result then.
 
     Args:
         segmenting: `run_cases` with everything but the cases and the watcher.
     """
-    from kits_submit.budget import oversized
-=======
-    """Run the cases that the ledger does not hold yet and that fit into memory; the ledger has every result then."""
     from kits_submit.budget import Fit, check_fit
->>>>>>> container
     from kits_submit.console import Progress, say
     from kits_submit.fallback import Background
     from kits_submit.watchers import Watchers
