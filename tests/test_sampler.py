@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from kits_submit.errors import InputError
 from kits_submit.types import Labels, Shape
-from train.augment import mirror
+from tests.conftest import recipe
+from train.augment import Augmenter, mirror
 from train.cache import CachedCase, write_case
 from train.sampler import Sampler, cut_patch, draw_centre, nth_absent
 
@@ -186,3 +187,13 @@ def test_the_sampler_hands_its_air_on(tmp_path: Path, above: bool) -> None:
     batch = drawn.batch(0)
     in_air = (batch.image[:, 0, 2, 2, 2] < -4.6) & (batch.label[:, 2, 2, 2] == 0)
     assert in_air.any() == (not above)
+
+
+def test_augmented_batches_depend_on_seed_and_step_alone_and_differ_from_plain_ones(tmp_path: Path) -> None:
+    cases = [cached(tmp_path, label_of(50, 5), f"case_{i:05d}") for i in range(3)]
+    augmenter = Augmenter(recipe(), 1.0)
+    first, again, plain = (sampler(cases, augmenter=one) for one in (augmenter, augmenter, None))
+    again.batch(0)
+    np.testing.assert_array_equal(first.batch(3).image, again.batch(3).image)
+    np.testing.assert_array_equal(first.batch(3).label, again.batch(3).label)
+    assert not np.array_equal(first.batch(3).image, plain.batch(3).image)

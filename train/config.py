@@ -79,6 +79,9 @@ class TrainConfig:
         (lambda axes: set(axes) <= set("zyx"), 'letters of "zyx"'),
         "Axes mirrored at random; the paper names no augmentation.",
     )
+    augmentation: float = option(
+        0.0, REAL, _AT_LEAST_0, "Strength of turns, stretches, contrast, slices and noise; 0 off, 1 for few scans."
+    )
 
     tversky_alpha: float = option(0.3, REAL, _AT_LEAST_0, "Weight of false positives (Salehi et al.).")
     tversky_beta: float = option(0.7, REAL, _AT_LEAST_0, "Weight of false negatives (Salehi et al.).")

@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from kits_submit.errors import InputError
 from kits_submit.types import Batch, Image, Labels, Shape
-from train.augment import mirror
+from train.augment import Augmenter, mirror
 from train.cache import CachedCase, Indices
 
 _DRAWS = 20  # with four fifths of the volume at the window's end, one draw in a hundred ends there all the same
@@ -48,6 +48,7 @@ class Sampler:
         air: float,
         background_above_air: bool = False,
         flip_axes: str = "",
+        augmenter: Augmenter | None = None,
         seed: int = 0,
         rank: int = 0,
         world: int = 1,
@@ -63,6 +64,7 @@ class Sampler:
         self.air = air
         self.background_above_air = background_above_air
         self.flip_axes = flip_axes
+        self.augmenter = augmenter
         self.seed = seed
 
     @property
@@ -89,7 +91,10 @@ class Sampler:
 
     def _patch(self, case: CachedCase, rng: np.random.Generator) -> tuple[Image, Labels]:
         centre = draw_centre(case, rng, self.air if self.background_above_air else None)
-        image, label = cut_patch(case, centre, self.patch, self.air)
+        if self.augmenter is None:
+            image, label = cut_patch(case, centre, self.patch, self.air)
+        else:
+            image, label = self.augmenter.patch(case.image, case.label, centre, self.patch, rng)
         return mirror(image, label, self.flip_axes, rng)
 
 

@@ -30,6 +30,7 @@ from kits_submit.postprocess import refine
 from kits_submit.recipe import Recipe
 from kits_submit.types import Labels
 from train import BEST, CHECKPOINT
+from train.augment import Augmenter
 from train.cache import CachedCase
 from train.checkpoint import Checkpoint, load_checkpoint, load_state, save_checkpoint
 from train.config import TrainConfig
@@ -113,6 +114,7 @@ class Stage:
             air=air(self.recipe),
             background_above_air=config.background_above_air,
             flip_axes=config.flip_axes,
+            augmenter=Augmenter(self.recipe, config.augmentation) if config.augmentation else None,
             seed=config.seed,
             rank=workers.rank,
             world=workers.world,
