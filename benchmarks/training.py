@@ -144,7 +144,7 @@ def paper(_: Path) -> dict[str, float]:
     image = torch.randn(config.batch, 1, *config.patch).to(memory_format=torch.channels_last_3d)
     label = torch.randint(3, (config.batch, *config.patch))
     precision = Precision("fp32", torch.device("cpu"))
-    for _ in range(2):
+    for _step in range(2):
         train_step(network, optimizer, (image, label), config, precision)
     return {"peak_gb": peak_mb() / 1000}
 
