@@ -34,6 +34,7 @@ from kits_submit.engine.select import select_engine
 from kits_submit.memory import peak_mb
 from kits_submit.pipeline import run_cases
 from kits_submit.volume import read_grid
+BOUNDS = (least_bytes, most_bytes)
 model = load_model(Path("models/kits.onnx"))
 selection = select_engine(sys.argv[2], model)
 cases = find_cases(Path(sys.argv[1]))
@@ -42,7 +43,7 @@ before = peak_mb()
 (result,) = run_cases(cases, Path(sys.argv[1]) / "out", model, selection)
 assert result.status == "done", result.error
 print(json.dumps({"peak_mb": result.peak_mb, "before_mb": before,
-                  "bounds_mb": [f(grid.shape, grid.spacing_mm, model.recipe) / 1e6 for f in (least_bytes, most_bytes)]}))
+                  "bounds_mb": [f(grid.shape, grid.spacing_mm, model.recipe) / 1e6 for f in BOUNDS]}))
 """
 
 

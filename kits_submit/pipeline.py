@@ -201,8 +201,9 @@ class _Batch:
         except BaseException:
             worker.close()
             raise
-        worker.end()
         result.skipped_patches = network.skipped
+        self._collect(most=self._jobs - 1)  # so that what a watcher has been told lags by one mask
+        worker.end()
         self._finishing.append((result, case, worker))
 
     def _network(self, result: CaseResult) -> Network:

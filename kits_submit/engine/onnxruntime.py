@@ -84,7 +84,8 @@ class OnnxRuntimeEngine:
             self._shape = None
             self._binding.clear_binding_inputs()
             self._binding.clear_binding_outputs()
-            self._image = value.ortvalue_from_numpy(batch, self._memory, 0)
+            self._buffer = batch.copy()  # on the CPU the value shares it, and the next batch is written into it
+            self._image = value.ortvalue_from_numpy(self._buffer, self._memory, 0)
             self._binding.bind_ortvalue_input(self._input, self._image)
             self._binding.bind_output(self._output, self._memory)
             self._shape = batch.shape

@@ -71,9 +71,9 @@ FAULTY: dict[str, tuple[Callable[[Path], object], int, str]] = {
     "empty.nii.gz": (lambda p: p.write_bytes(b""), 4, "not a NIfTI file; KiTS images are .nii.gz"),
     "zeros.nii": (lambda p: p.write_bytes(bytes(4000)), 4, "not a NIfTI file; KiTS images are .nii.gz"),
     "text.nii.gz": (lambda p: p.write_bytes(b"no image at all\n" * 99), 4, "not a whole gzip file ("),
-    "nan.nii.gz": (with_voxel(np.nan), 4, "1 voxels are NaN or infinite; replace them"),
-    "inf.nii.gz": (with_voxel(np.inf), 4, "1 voxels are NaN or infinite; replace them"),
-    "beyond float32.nii.gz": (with_voxel(1e300), 4, "1 voxels are NaN or infinite; replace them"),
+    "nan.nii.gz": (with_voxel(np.nan), 4, "1 or more voxels are NaN or infinite; replace them"),
+    "inf.nii.gz": (with_voxel(np.inf), 4, "1 or more voxels are NaN or infinite; replace them"),
+    "beyond float32.nii.gz": (with_voxel(1e300), 4, "1 or more voxels are NaN or infinite; replace them"),
     "2-D.nii.gz": (lambda p: save(p, scan()[0]), 4, "the volume has shape (10, 8); give one 3-D volume a file"),
     "4-D several.nii.gz": (
         lambda p: save(p, np.stack([scan()] * 2, axis=-1)), 4, "the volume has shape (6, 10, 8, 2); give one"),

@@ -127,9 +127,20 @@ def test_a_manifest_that_is_not_ours_is_no_ledger(tmp_path, model, content):
     from kits_submit.cases import find_cases
     from kits_submit.engine.model import load_model
     from kits_submit.ledger import Ledger
+    from kits_submit.patches import PatchPlan
 
     save(tmp_path / "in" / "case_00000.nii.gz", scan())
     (tmp_path / "run.json").write_text(content)
-    ledger = Ledger(find_cases(tmp_path / "in"), tmp_path, load_model(model), lambda results, code: {"cases": []})
+    loaded = load_model(model)
+    plan = PatchPlan.of(loaded.recipe)
+    ledger = Ledger(find_cases(tmp_path / "in"), tmp_path, loaded, plan, lambda results, code: {"cases": []})
     assert ledger.results == []
     assert json.loads((tmp_path / "run.json").read_text()) == {"cases": []}
+
+
+def test_another_patch_plan_does_the_cases_again(tmp_path, model):
+    save(tmp_path / "in" / "case_00000.nii.gz", scan())
+    arguments = (tmp_path / "in", tmp_path / "out", "--model", model)
+    assert drive(*arguments).code == 0
+    assert "kept: 1 of 1" in "\n".join(drive(*arguments).lines)
+    assert "kept" not in "\n".join(drive(*arguments, "--overlap", "0.5").lines)
