@@ -61,6 +61,8 @@ eval: $(VENV)/.runtime  ## score OUTPUT= (masks) against INPUT= (labels)
 
 bench: $(VENV)/.dev  ## measured ratios, into build/bench
 	$(BIN)/python benchmarks/scoring.py
+	$(PIP) --requirement benchmarks/requirements.txt
+	$(BIN)/python benchmarks/inference.py
 
 clean:  ## everything that was built
 	rm -rf $(VENV) build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info

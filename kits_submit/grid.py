@@ -2,8 +2,8 @@
 
 Both grids span the same box edge to edge (as `scipy.ndimage.zoom(grid_mode=True, mode="nearest")` has it): voxel i of n
 output voxels takes its value at (i + 0.5) * n_in / n_out - 0.5, clamped to the ends. An axis of unchanged length is
-copied. Two axes are products with a banded matrix (BLAS is faster there than gathering), the third blends two planes, so
-that a volume can pass plane by plane along any axis (`resample_planes`).
+copied. Two axes are products with a banded matrix (BLAS is faster there than gathering), the third blends two planes,
+so that a volume can pass plane by plane along any axis (`resample_planes`).
 """
 
 from __future__ import annotations

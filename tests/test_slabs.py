@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -117,7 +119,7 @@ def test_restoring_slab_by_slab_equals_restoring_the_whole(shape, target, order,
     cuts = sorted({0, shape[axis], *rng.integers(0, shape[axis] + 1, 3).tolist()})
     labels = np.zeros(target, np.uint8)
     restorer = Restorer(labels, shape, descending=descending)
-    parts = list(zip(cuts[:-1], cuts[1:], strict=True))
+    parts = list(itertools.pairwise(cuts))
     for start, stop in parts[::-1] if descending else parts:
         restorer.add(Slab(axis, start, stop, np.moveaxis(logits, 1 + axis, 1)[:, start:stop]))
     expected = restore_labels(softmax(logits), target)

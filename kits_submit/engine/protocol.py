@@ -8,7 +8,7 @@ from kits_submit.errors import DeviceError
 from kits_submit.types import Batch, Logits
 
 
-class OutOfMemory(DeviceError):
+class OutOfMemory(DeviceError):  # noqa: N818 -- the field's name for it
     """The device has no room for a batch of this size; a smaller one may fit."""
 
 
