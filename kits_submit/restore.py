@@ -96,7 +96,7 @@ class Restorer:
 
 
 def restore_labels(probabilities: Probabilities, shape: Shape) -> Labels:
-    """The class of highest probability at each voxel of the source grid, from KZYX probabilities on the Recipe's grid."""
+    """The class of highest probability at each voxel of the source grid, from KZYX ones on the Recipe's grid."""
     labels = np.zeros(shape, np.uint8)
     z, y, x = probabilities.shape[1:]
     Restorer(labels, (z, y, x), probabilities=lambda box: box).add(Slab(0, 0, z, probabilities))

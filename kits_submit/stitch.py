@@ -1,8 +1,8 @@
 """Patches through an engine and back into one answer, slab by slab. Knows nothing of files or HU.
 
-A volume comes plane by plane along one axis. As soon as a row of patches across that axis has its planes it is computed,
-and as soon as no later row can touch a slab the slab leaves. So no more of the image is held than a patch is deep, and
-the network runs while the file is still being read.
+A volume comes plane by plane along one axis. As soon as a row of patches across that axis has its planes it is
+computed, and as soon as no later row can touch a slab the slab leaves. So no more of the image is held than a patch is
+deep, and the network runs while the file is still being read.
 """
 
 from __future__ import annotations

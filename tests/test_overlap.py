@@ -105,7 +105,7 @@ def test_a_lower_rung_that_does_not_start_is_a_step_too(threshold_model):
 def test_a_required_gpu_is_never_replaced(threshold_model, monkeypatch):
     monkeypatch.setattr("kits_submit.engine.select.gpu_present", lambda: False)
     model = load_model(threshold_model())
-    with pytest.raises(DeviceError, match="a GPU is required, and none runs .cuda: no NVIDIA GPU is visible"):
+    with pytest.raises(DeviceError, match=r"a GPU is required, and none runs \(cuda: no NVIDIA GPU is visible"):
         select_engine("auto", model, require_gpu=True)
     with pytest.raises(DeviceError, match="the device asked for is cpu"):
         select_engine("cpu", model, require_gpu=True)
