@@ -80,6 +80,11 @@ class PatchBox:
         return image[_slices([(a.start - o, a.start + a.size - o) for a, o in zip(self.axes, origin, strict=True)])]
 
     @property
+    def place(self) -> Shape:
+        """Where it begins, along Z, Y, X."""
+        return self.z.start, self.y.start, self.x.start
+
+    @property
     def axes(self) -> tuple[Span, Span, Span]:
         return self.z, self.y, self.x
 

@@ -140,8 +140,7 @@ def slabs(volume: Arriving, plan: PatchPlan, network: Network, on_patches: Told 
         origin = tuple(span.start if axis == volume.axis else 0 for axis in range(3))
         merged.begin(span)
         for answered in network.answers(boxes, block, origin):  # type: ignore[arg-type]
-            for box, logits in answered:
-                merged.take(box, logits)
+            merged.take(answered)
             done += len(answered)
             if on_patches:
                 on_patches(done, total)
@@ -179,11 +178,12 @@ class _Kept:
         self._start, self._stop = span.keep_start, span.keep_stop
         self._scores = np.empty((self._classes, self._stop - self._start, *self._others), np.float32)
 
-    def take(self, box: PatchBox, logits: Logits) -> None:
-        """Keep what is this patch's."""
-        kept = logits[(slice(None), *box.kept_inside)]
-        rows, columns = (part for axis, part in enumerate(box.kept) if axis != self._axis)
-        self._scores[:, :, rows, columns] = np.moveaxis(kept, 1 + self._axis, 1)
+    def take(self, answered: list[tuple[PatchBox, Logits]]) -> None:
+        """Keep what is each patch's."""
+        for box, logits in answered:
+            kept = logits[(slice(None), *box.kept_inside)]
+            rows, columns = (part for axis, part in enumerate(box.kept) if axis != self._axis)
+            self._scores[:, :, rows, columns] = np.moveaxis(kept, 1 + self._axis, 1)
 
     def finished(self, _: Span | None) -> Slab:
         """The slab that no later row can touch."""
@@ -199,6 +199,7 @@ class _Blended:
         self._others = tuple(n for axis, n in enumerate(volume.shape) if axis != volume.axis)
         self._weights = plan.weights(plan.size(volume.shape))
         self._start = self._stop = 0
+        self._row: list[tuple[PatchBox, Logits]] = []
         self._sums = np.zeros((classes + 1, 0, *self._others), np.float32)  # the last: of the weights alone
 
     def begin(self, span: Span) -> None:
@@ -210,8 +211,11 @@ class _Blended:
         room[:, self._start - start : self._stop - start] = self._sums
         self._sums, self._start, self._stop = room, start, stop
 
-    def take(self, box: PatchBox, logits: Logits) -> None:
-        """Add a patch."""
+    def take(self, answered: list[tuple[PatchBox, Logits]]) -> None:
+        """Keep them until the row is whole."""
+        self._row += answered
+
+    def _add(self, box: PatchBox, logits: Logits) -> None:
         places = [slice(a.start, min(a.start + a.size, n)) for a, n in zip(box.axes, self._shape, strict=True)]
         inside = tuple(slice(0, place.stop - place.start) for place in places)
         weights = self._weights[inside]
@@ -221,7 +225,10 @@ class _Blended:
         into[-1] += np.moveaxis(weights, self._axis, 0)
 
     def finished(self, following: Span | None) -> Slab:
-        """The slab that no later row can touch."""
+        """The slab that no later row can touch; patches are added in one order, so that sums round alike."""
+        for box, logits in sorted(self._row, key=lambda answered: answered[0].place):
+            self._add(box, logits)
+        self._row.clear()
         start, stop = self._start, self._stop
         if following is not None and self._descending:
             start = min(following.start + following.size, stop)

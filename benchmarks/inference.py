@@ -1,0 +1,291 @@
+"""How fast is a case, of what is it made, and how do we stand beside the peers?
+
+Everything is measured in one run. `network`, `loop` and `whole` take one network of random weights, written to ONNX by
+our exporter; `growth` takes the shipped model, for random weights find foreground everywhere. Prints ratios; writes
+build/bench/inference.json. Peers: `pip install -r benchmarks/requirements.txt` (MONAI, nnU-Net); without them their
+lines are left out, and said to be.
+
+    python benchmarks/inference.py --parts network,loop,whole,growth
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+
+ROOT = Path(__file__).resolve().parents[1]
+PATCH, OVERLAP = 48, 0.5
+NETWORK_FLOP = 53e3  # a voxel
+SLICES = (50, 100, 200, 500, 1059)
+SPACING = (3.0, 0.78125, 0.78125)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--parts", default="network,loop,whole,growth")
+    parser.add_argument("--slices", default=",".join(map(str, SLICES)), help="of the cases whose growth is measured")
+    parser.add_argument("--loop-shape", default="96,192,192", help="voxels of the patch loop's input")
+    parser.add_argument("--whole-slices", default="100,500", help="of the cases run file to file beside nnU-Net")
+    options = parser.parse_args()
+    sys.path.insert(0, str(ROOT))
+    os.environ.setdefault("nnUNet_raw", ""), os.environ.setdefault("nnUNet_preprocessed", "")
+    os.environ.setdefault("nnUNet_results", "")
+    result: dict[str, Any] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        network, model = exported(Path(folder))
+        for part in options.parts.split(","):
+            print(f"\n{part}")
+            if part == "network":
+                result[part] = network_alone(model)
+            elif part == "loop":
+                result[part] = patch_loop(network, model, numbers(options.loop_shape))
+            elif part == "whole":
+                result[part] = whole_case(network, model, numbers(options.whole_slices), Path(folder))
+            elif part == "growth":
+                result[part] = growth(ROOT / "models" / "kits.onnx", numbers(options.slices), Path(folder))
+            else:
+                parser.error(f"no part {part}")
+    out = ROOT / "build" / "bench" / "inference.json"
+    out.parent.mkdir(parents=True, exist_ok=True)
+    known = json.loads(out.read_text()) if out.exists() else {}
+    out.write_text(json.dumps(known | result, indent=1) + "\n")
+    print(f"written: {out.relative_to(ROOT)}")
+    return 0
+
+
+def exported(folder: Path) -> tuple[Any, Path]:
+    """A network of random weights, and its ONNX file."""
+    import torch
+
+    from export.onnx import network_to_onnx
+    from kits_submit.recipe import Recipe
+    from train.network.deeplab import DeepLab3D
+
+    torch.manual_seed(0)
+    network = DeepLab3D().eval()
+    edges = (PATCH,) * 3
+    recipe = Recipe(SPACING, (-79.0, 304.0), 101.0, 76.9, patch=edges, margin=(8, 8, 8))
+    path = folder / "network.onnx"
+    path.write_bytes(network_to_onnx(network, recipe).SerializeToString())
+    return network, path
+
+
+def engines(model: Path) -> dict[str, Any]:
+    from kits_submit.engine.model import load_model
+    from kits_submit.engine.onnxruntime import OnnxRuntimeEngine
+    from kits_submit.engine.openvino import OpenVinoEngine
+
+    content = load_model(model).content
+    return {"openvino fp32": OpenVinoEngine(content), "onnxruntime fp32": OnnxRuntimeEngine(content, "cpu")}
+
+
+def network_alone(model: Path) -> dict[str, Any]:
+    """Throughput on one large patch and on eight small ones, as a share of a large matrix product's."""
+    a = np.random.default_rng(0).standard_normal((4096, 4096)).astype(np.float32)
+    peak = 2 * 4096**3 / fastest(lambda: a @ a, 5)
+    found: dict[str, Any] = {"peak_gflop_s": peak / 1e9}
+    print(f"  {'large matrix product':<28}{peak / 1e9:>8.0f} GFLOP/s")
+    for name, engine in engines(model).items():
+        for shape in ((1, 1, 96, 96, 96), (8, 1, PATCH, PATCH, PATCH)):
+            batch = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
+            engine.run(batch)
+            rate = batch.size / fastest(lambda e=engine, b=batch: e.run(b), 5)  # type: ignore[misc]
+            share = rate * NETWORK_FLOP / peak
+            label = f"{name}, {shape[0]} x {shape[-1]}"
+            print(f"  {label:<28}{rate * NETWORK_FLOP / 1e9:>8.0f} GFLOP/s {share:>6.0%} {rate / 1e6:>6.2f} Mvoxel/s")
+            found[label] = {"share_of_peak": share, "mvoxel_s": rate / 1e6}
+    return found
+
+
+def patch_loop(network: Any, model: Path, shape: tuple[int, ...]) -> dict[str, Any]:
+    """One image through each patch loop: Gaussian blending at an overlap of half a patch, and our own plan."""
+    from kits_submit.engine.model import load_model
+    from kits_submit.patches import PatchPlan
+    from kits_submit.stitch import stitch
+
+    image = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
+    recipe = load_model(model).recipe
+    blended = PatchPlan(recipe.patch, recipe.margin, recipe.multiple, OVERLAP)
+    loops: dict[str, Callable[[], Any]] = {}
+    if importlib.util.find_spec("monai"):
+        loops["MONAI"] = monai_loop(network, image)
+    if importlib.util.find_spec("nnunetv2"):
+        loops["nnU-Net"] = nnunet_loop(network, image)
+    for name, engine in engines(model).items():
+        for plan_name, plan in (("overlap 0.5", blended), ("own plan", PatchPlan.of(recipe))):
+            loops[f"ours, {name}, {plan_name}"] = lambda e=engine, p=plan: stitch(  # type: ignore[misc]
+                image, recipe, e, outside=-2.0, batch_size=9, plan=p
+            )
+    seconds = {name: fastest(loop, 2) for name, loop in loops.items()}
+    peers = [s for name, s in seconds.items() if not name.startswith("ours")]
+    for name, taken in seconds.items():
+        ratio = f"{min(peers) / taken:>6.2f} times the faster peer" if peers else "  (no peer installed)"
+        print(f"  {name:<42}{image.size / taken / 1e6:>7.3f} Mvoxel/s {ratio}")
+    return {name: {"seconds": taken, "ratio": min(peers) / taken if peers else None} for name, taken in seconds.items()}
+
+
+def monai_loop(network: Any, image: np.ndarray[Any, Any]) -> Callable[[], Any]:
+    import torch
+    from monai.inferers.inferer import SlidingWindowInferer
+
+    inferer = SlidingWindowInferer((PATCH,) * 3, sw_batch_size=1, overlap=OVERLAP, mode="gaussian")
+    tensor = torch.from_numpy(image)[None, None]
+
+    def loop() -> Any:
+        with torch.inference_mode():
+            logits: Any = inferer(tensor, network)
+            return logits.softmax(1).numpy()
+
+    return loop
+
+
+def nnunet_loop(network: Any, image: np.ndarray[Any, Any]) -> Callable[[], Any]:
+    import torch
+    from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
+
+    predictor = nnUNetPredictor(
+        tile_step_size=1 - OVERLAP, use_gaussian=True, use_mirroring=False, perform_everything_on_device=False,
+        device=torch.device("cpu"), verbose=False, allow_tqdm=False,
+    )  # fmt: skip
+    predictor.network = network
+    predictor.configuration_manager = SimpleNamespace(patch_size=[PATCH] * 3)
+    predictor.label_manager = SimpleNamespace(num_segmentation_heads=3)
+    predictor.allowed_mirroring_axes, predictor.list_of_parameters = None, [network.state_dict()]
+    tensor = torch.from_numpy(image)[None]
+    return lambda: predictor.predict_sliding_window_return_logits(tensor).float().softmax(0).numpy()
+
+
+def whole_case(network: Any, model: Path, slices: tuple[int, ...], folder: Path) -> dict[str, Any]:
+    """File to file, the same network: ours as it comes; nnU-Net's reader, predict_single_npy_array and writer."""
+    found = {}
+    for count in slices:
+        case = phantom(folder, count)
+        ours = run(case, model, folder / "out")
+        row: dict[str, Any] = {"ours_s": ours["wall_seconds"]}
+        if importlib.util.find_spec("nnunetv2"):
+            row["nnunet_s"] = fastest(nnunet_path(network, case, folder / "nnunet"), 1)
+            row["ratio"] = row["nnunet_s"] / row["ours_s"]
+        told = (
+            f"nnU-Net {row['nnunet_s']:.0f} s, ratio {row['ratio']:.1f}" if "ratio" in row else "nnU-Net not installed"
+        )
+        print(f"  512 x 512 x {count}: ours {row['ours_s']:.1f} s, {told}")
+        found[str(count)] = row
+    return found
+
+
+def nnunet_path(network: Any, case: Path, out: Path) -> Callable[[], Any]:
+    import torch
+    from nnunetv2.imageio.nibabel_reader_writer import NibabelIO
+    from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
+    from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
+
+    resampling = {"is_seg": False, "order": 3, "order_z": 0, "force_separate_z": None}
+    probabilities = resampling | {"order": 1}
+    function = "resample_data_or_seg_to_shape"
+    configuration = {
+        "data_identifier": "x", "preprocessor_name": "DefaultPreprocessor", "batch_size": 1, "batch_dice": False,
+        "patch_size": [PATCH] * 3, "median_image_size_in_voxels": [100, 512, 512], "spacing": list(SPACING),
+        "normalization_schemes": ["CTNormalization"], "use_mask_for_norm": [False],
+        "resampling_fn_data": function, "resampling_fn_seg": function, "resampling_fn_probabilities": function,
+        "resampling_fn_data_kwargs": resampling, "resampling_fn_seg_kwargs": resampling | {"is_seg": True, "order": 1},
+        "resampling_fn_probabilities_kwargs": probabilities,
+    }  # fmt: skip
+    intensities = {"mean": 101.0, "std": 76.9, "percentile_00_5": -79.0, "percentile_99_5": 304.0}
+    plans = PlansManager({
+        "dataset_name": "x", "plans_name": "x", "image_reader_writer": "NibabelIO", "transpose_forward": [0, 1, 2],
+        "transpose_backward": [0, 1, 2], "configurations": {"3d_fullres": configuration},
+        "foreground_intensity_properties_per_channel": {"0": intensities}, "label_manager": "LabelManager",
+        "experiment_planner_used": "x", "original_median_spacing_after_transp": list(SPACING),
+        "original_median_shape_after_transp": [100, 512, 512],
+    })  # fmt: skip
+    labels = {"background": 0, "kidney": 1, "tumor": 2}
+    dataset = {"channel_names": {"0": "CT"}, "labels": labels, "file_ending": ".nii.gz", "numTraining": 1}
+    predictor = nnUNetPredictor(
+        tile_step_size=1 - OVERLAP, use_gaussian=True, use_mirroring=False, perform_everything_on_device=False,
+        device=torch.device("cpu"), verbose=False, allow_tqdm=False,
+    )  # fmt: skip
+    configured = plans.get_configuration("3d_fullres")
+    predictor.manual_initialization(network, plans, configured, [network.state_dict()], dataset, "nnUNetTrainer", None)
+
+    def path() -> Any:
+        image, properties = NibabelIO().read_images([str(case / "imaging.nii.gz")])
+        out.mkdir(exist_ok=True)
+        predictor.predict_single_npy_array(image, properties, output_file_truncated=str(out / "mask"))
+
+    return path
+
+
+def growth(model: Path, slices: tuple[int, ...], folder: Path) -> dict[str, Any]:
+    """Time by stage and peak memory of cases of 512 x 512 x n, float64, each in a process of its own."""
+    found: dict[str, Any] = {}
+    stages = ("read", "resample", "network", "restore", "refine", "write")
+    print(f"  {'slices':>8}{'wall s':>8}{'network':>9}{'peak MB':>9}   " + "".join(f"{s:>10}" for s in stages))
+    for count in slices:
+        case = run(phantom(folder, count), model, folder / "out")
+        share = case["seconds"]["network"] / case["wall_seconds"]
+        told = "".join(f"{case['seconds'].get(stage, 0):>10.2f}" for stage in stages)
+        print(f"  {count:>8}{case['wall_seconds']:>8.1f}{share:>9.0%}{case['peak_mb']:>9.0f}   {told}")
+        found[str(count)] = {"network_share": share} | {k: case[k] for k in ("wall_seconds", "peak_mb", "seconds")}
+    return found
+
+
+def run(case: Path, model: Path, out: Path) -> dict[str, Any]:
+    """The manifest's entry of one case, run by the command line."""
+    command = [sys.executable, "-m", "kits_submit", "run", str(case), str(out), "--model", str(model)]
+    subprocess.run(command, check=True, cwd=ROOT, stdout=subprocess.DEVNULL)
+    entry: dict[str, Any] = json.loads((out / "run.json").read_text())["cases"][0]
+    return entry
+
+
+def phantom(folder: Path, slices: int) -> Path:
+    """A body in air as KiTS stores it: float64, 512 x 512 x n, 0.78 mm, 0.55 m long whatever the slices."""
+    import nibabel
+
+    from kits_submit.nifti import replacing
+
+    case = folder / f"case_{slices:05d}"
+    if not case.is_dir():
+        case.mkdir()
+        y, x = np.ogrid[-1:1:512j, -1:1:512j]
+        inside = (x / 0.8) ** 2 + (y / 0.6) ** 2 < 1
+        hu = np.where(inside, np.float32(40), np.float32(-1000))
+        noise = np.random.default_rng(0).integers(-60, 60, (8, 512, 512)).astype(np.float32)
+        affine = np.array([[0, 0, -0.78125, 0], [0, -0.78125, 0, 0], [-550 / slices, 0, 0, 0], [0, 0, 0, 1.0]])
+        voxels = np.empty((slices, 512, 512), np.float64)
+        for i in range(slices):
+            voxels[i] = hu + noise[i % 8]
+        with replacing(case / "imaging.nii.gz") as stream:
+            from isal import igzip
+
+            with igzip.IGzipFile(filename="", mode="wb", compresslevel=1, fileobj=stream, mtime=0) as packed:
+                packed.write(nibabel.Nifti1Image(voxels, affine).to_bytes())
+    return case
+
+
+def numbers(text: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in text.split(","))
+
+
+def fastest(work: Callable[[], Any], repeats: int) -> float:
+    taken = []
+    for _ in range(repeats):
+        started = time.perf_counter()
+        work()
+        taken.append(time.perf_counter() - started)
+    return min(taken)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
