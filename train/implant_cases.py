@@ -13,15 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import numpy as np
 import typer
 
-from kits_submit.cases import Case, find_cases
 from kits_submit.errors import InputError
-from kits_submit.nifti import replacing
-from kits_submit.phantom import kits_affine, write_case
 
 if TYPE_CHECKING:
+    from kits_submit.cases import Case
     from train.implant import Implanted
     from train.scene import Scene
 
@@ -45,6 +42,7 @@ def implant_command(
     seed: Annotated[int, typer.Option(min=0, help="Equal seeds give equal files.")] = 0,
 ) -> None:
     """Draw tumors and cysts into the kidneys of real, labelled CT, for training and for testing."""
+    from kits_submit.cases import find_cases
     from kits_submit.console import say
 
     for copy in implant_cases(find_cases(source), out, copies, seed):
@@ -58,6 +56,9 @@ def implant_cases(cases: list[Case], out: Path, copies: int, seed: int) -> Itera
         InputError: a case without image, label or kidney, or without room for any tumor.
         VolumeError, GeometryError, LabelError, OutputError: as reading a pair and writing a case.
     """
+    import numpy as np
+
+    from kits_submit.phantom import kits_affine, write_case
     from train.fingerprint import read_pair
     from train.scene import Scene
 
@@ -95,6 +96,8 @@ def _implanted(scene: Scene, seed: int, number: int) -> Implanted:
 
 
 def _write_table(path: Path, copies: list[Copy]) -> None:
+    from kits_submit.nifti import replacing
+
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(_COLUMNS)
