@@ -18,8 +18,8 @@ from kits_submit.volume import Grid, read_grid
 # Measured by benchmarks/memory.py (docs/container.md): growth of the resident set over a process with its engine
 # loaded. It depends on the engine and on how much of the volume the kidneys' box takes, so there are two bounds: a case
 # is refused by the lower one alone, so that none that would fit is refused, and noted by the upper one.
-_LEAST = (300e6, 8.0, 8.0)  # bytes: fixed, a voxel of the volume, a voxel of it at the network's spacing
-_MOST = (700e6, 12.5, 16.0)
+_LEAST = (250e6, 3.0, 2.0)  # bytes: fixed, a voxel of the volume, a voxel of it at the network's spacing
+_MOST = (700e6, 5.0, 16.0)
 
 
 def least_bytes(shape: Shape, spacing_mm: Spacing, recipe: Recipe) -> int:
