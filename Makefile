@@ -86,6 +86,7 @@ fuzz: $(VENV)/.dev  ## FUZZ= mutated files through the whole run (the tests do 2
 
 bench: $(VENV)/.dev  ## measured ratios, into build/bench
 	$(BIN)/python benchmarks/scoring.py
+	$(BIN)/python benchmarks/memory.py
 
 clean:  ## everything that was built
 	rm -rf $(VENV) build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info

@@ -42,7 +42,8 @@ before = peak_mb()
 (result,) = run_cases(cases, Path(sys.argv[1]) / "out", model, engine)
 assert result.status == "done", result.error
 print(json.dumps({"peak_mb": result.peak_mb, "before_mb": before,
-                  "bounds_mb": [of(grid.shape, grid.spacing_mm, model.recipe) / 1e6 for of in (least_bytes, most_bytes)]}))
+                  "bounds_mb": [f(grid.shape, grid.spacing_mm, model.recipe) / 1e6
+                                for f in (least_bytes, most_bytes)]}))
 """
 
 

@@ -43,7 +43,7 @@ class Fit:
 
 
 def check_fit(cases: Sequence[Case], recipe: Recipe) -> Fit:
-    """Look at every case's header. One that fails for its header is in neither list: it tells so when its turn comes."""
+    """Look at every case's header. A case that fails for it is in neither list: it tells so when its turn comes."""
     fit = Fit([], [])
     free = free_memory()
     if free is None:
