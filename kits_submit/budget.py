@@ -10,7 +10,8 @@ from kits_submit.cases import Case
 from kits_submit.errors import BudgetError, KitsError
 from kits_submit.grid import target_shape
 from kits_submit.limits import free_memory
-from kits_submit.pipeline import CaseResult, refuse_impossible
+from kits_submit.outcome import CaseResult
+from kits_submit.pipeline import refuse_impossible
 from kits_submit.recipe import Recipe
 from kits_submit.types import Shape, Spacing
 from kits_submit.volume import Grid, read_grid

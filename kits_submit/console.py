@@ -12,7 +12,7 @@ from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Self
 
 from kits_submit.errors import KitsError
-from kits_submit.pipeline import CaseResult, Watcher
+from kits_submit.outcome import CaseResult, Watcher
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -12,7 +12,7 @@ import numpy as np
 
 from kits_submit.cases import Case, prediction_path
 from kits_submit.errors import BudgetError, GeometryError, KitsError, VolumeError
-from kits_submit.pipeline import CaseResult, Watcher
+from kits_submit.outcome import CaseResult, Watcher
 from kits_submit.submission import write_prediction
 from kits_submit.volume import read_grid
 

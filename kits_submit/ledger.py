@@ -20,8 +20,8 @@ from kits_submit import __version__
 from kits_submit.cases import Case, prediction_path
 from kits_submit.engine.model import Model
 from kits_submit.errors import OutputError
+from kits_submit.outcome import CaseResult, Watcher
 from kits_submit.patches import PatchPlan
-from kits_submit.pipeline import CaseResult, Watcher
 from kits_submit.submission import MANIFEST, write_json
 
 _State = tuple[int, int, int]  # of a file: inode, size, time of change

@@ -11,7 +11,7 @@ import time
 import traceback
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Self, TypeVar
@@ -27,6 +27,7 @@ from kits_submit.errors import DeviceError, InputError, KitsError, VolumeError
 from kits_submit.grid import resample_planes, target_shape
 from kits_submit.intensity import air, standardise
 from kits_submit.memory import peak_mb, reset_peak
+from kits_submit.outcome import CaseResult, Watcher
 from kits_submit.overlap import Ahead, Worker
 from kits_submit.patches import PatchPlan
 from kits_submit.postprocess import refine_in_place, volume_ml
@@ -44,52 +45,6 @@ _LONGEST_MM = 4000.0
 _MOST_VOXELS = 1 << 30
 _PLANES_AHEAD = 96  # two patches deep: 0.2 GB on a grid of 1059 x 512 planes
 _SLABS_BEHIND = 2
-
-
-@dataclass
-class CaseResult:
-    """What became of one case.
-
-    - `status`: `done` or `failed`; `error` and `exit_code` tell why it failed.
-    - `seconds`: time by stage, which overlap; `wall_seconds`: from its first patch's start to its mask on disk.
-    - `peak_mb`: peak resident memory of the process while it ran.
-    - `device`: what computed it; `retried`: why devices above that one were left, one line each.
-    - `patches`: of its plan; `skipped_patches`: those of one value, answered without computing.
-    - `volume_ml`: predicted volume by class name.
-    - `trace`: where it failed, for `--debug`; never in the manifest.
-    """
-
-    case: str
-    status: str = "done"
-    error: str = ""
-    exit_code: int = 0
-    prediction: str | None = None
-    shape: tuple[int, ...] = ()
-    spacing_mm: tuple[float, ...] = ()
-    orientation: str = ""
-    device: str = ""
-    retried: list[str] = field(default_factory=list)
-    patches: int = 0
-    skipped_patches: int = 0
-    volume_ml: dict[str, float] = field(default_factory=dict)
-    seconds: dict[str, float] = field(default_factory=dict)
-    wall_seconds: float = 0.0
-    peak_mb: float = 0.0
-    trace: str = ""
-
-    @property
-    def total_seconds(self) -> float:
-        return self.wall_seconds
-
-
-class Watcher:
-    """What a batch tells while it runs; each hook does nothing here."""
-
-    def case_started(self, case: str) -> None: ...
-
-    def patches_done(self, done: int, total: int) -> None: ...
-
-    def case_ended(self, result: CaseResult) -> None: ...
 
 
 @dataclass(frozen=True)

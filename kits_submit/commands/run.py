@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from kits_submit.engine.model import Model
     from kits_submit.engine.select import Selection
     from kits_submit.ledger import Ledger
+    from kits_submit.outcome import CaseResult
     from kits_submit.patches import PatchPlan
-    from kits_submit.pipeline import CaseResult
 
 
 class OnFailure(StrEnum):

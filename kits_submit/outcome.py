@@ -1,0 +1,51 @@
+"""What a batch tells of its cases: results, and who is told. Imports nothing heavy, for the commands' help needs it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass
+class CaseResult:
+    """What became of one case.
+
+    - `status`: `done` or `failed`; `error` and `exit_code` tell why it failed.
+    - `seconds`: time by stage, which overlap; `wall_seconds`: from its first patch's start to its mask on disk.
+    - `peak_mb`: peak resident memory of the process while it ran.
+    - `device`: what computed it; `retried`: why devices above that one were left, one line each.
+    - `patches`: of its plan; `skipped_patches`: those of one value, answered without computing.
+    - `volume_ml`: predicted volume by class name.
+    - `trace`: where it failed, for `--debug`; never in the manifest.
+    """
+
+    case: str
+    status: str = "done"
+    error: str = ""
+    exit_code: int = 0
+    prediction: str | None = None
+    shape: tuple[int, ...] = ()
+    spacing_mm: tuple[float, ...] = ()
+    orientation: str = ""
+    device: str = ""
+    retried: list[str] = field(default_factory=list)
+    patches: int = 0
+    skipped_patches: int = 0
+    volume_ml: dict[str, float] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+    wall_seconds: float = 0.0
+    peak_mb: float = 0.0
+    trace: str = ""
+
+    @property
+    def total_seconds(self) -> float:
+        return self.wall_seconds
+
+
+class Watcher:
+    """What a batch tells while it runs; each hook does nothing here."""
+
+    def case_started(self, case: str) -> None: ...
+
+    def patches_done(self, done: int, total: int) -> None: ...
+
+    def case_ended(self, result: CaseResult) -> None: ...
