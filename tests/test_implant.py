@@ -79,11 +79,12 @@ def test_a_tumor_touches_its_kidney_and_leaves_one(scene: Scene, seed: int, mill
     drawn = implant(scene, seed, tumor_ml=millilitres)
     tumor, kidney = drawn.labels == TUMOR, drawn.labels == KIDNEY
     assert (binary_dilation(tumor, FULL) & kidney).any()
-    assert np.count_nonzero(kidney) > 0.5 * np.count_nonzero(scene.labels == KIDNEY)
+    assert np.count_nonzero(kidney) > 0.3 * np.count_nonzero(scene.labels == KIDNEY)
     voxel_ml = math.prod(SPACING) / 1000
-    told = sum(lesion.volume_ml for lesion in drawn.lesions if lesion.kind != "cyst")
-    assert told == pytest.approx(np.count_nonzero(tumor) * voxel_ml, rel=0.1)  # a second one may press on the first
-    assert 0.4 <= told <= 1.8 * millilitres + 20  # rarely a second, smaller one
+    first, *second = (lesion.volume_ml for lesion in drawn.lesions if lesion.kind != "cyst")
+    assert 0.4 <= first <= 2.5 * millilitres + 1  # lobes vary, and a small place makes it smaller
+    if not second:  # a second one may press on the first
+        assert first == pytest.approx(np.count_nonzero(tumor) * voxel_ml, rel=1e-6)
     assert not tumor[(scene.image > 400) | (scene.image < -500)].any()  # neither bone nor air
 
 
