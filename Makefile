@@ -19,7 +19,7 @@ INPUT   ?= build/demo/cases
 OUTPUT  ?= build/demo/predictions
 
 .DEFAULT_GOAL := help
-.PHONY: help setup dev demo test lint train export run eval image image-save rehearse bench fuzz clean
+.PHONY: help setup dev demo test lint train export run eval image image-save rehearse gpu-check bench fuzz clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -83,6 +83,10 @@ rehearse: $(VENV)/.runtime  ## the judge's run of INPUT=, with MEMORY= and SECON
 
 fuzz: $(VENV)/.dev  ## FUZZ= mutated files through the whole run (the tests do 2,000)
 	FUZZ=$(FUZZ) SEED=$(SEED) $(BIN)/python -m pytest tests/faults/test_mutations.py
+
+gpu-check: $(VENV)/.dev  ## on a machine with an NVIDIA GPU: CUDA, fp16, TensorRT against the CPU
+	$(BIN)/kits-submit export $(MODEL) --half --out build/kits.fp16.onnx
+	$(BIN)/kits-submit gpu-check --model $(MODEL) --half build/kits.fp16.onnx
 
 bench: $(VENV)/.dev  ## measured ratios, into build/bench
 	$(BIN)/python benchmarks/scoring.py

@@ -14,15 +14,24 @@ from train import best_of
 def export_command(
     source: Annotated[
         Path | None,
-        typer.Argument(metavar="[RUN]", help="Run folder or checkpoint. Default: the newest run."),
+        typer.Argument(
+            metavar="[RUN]", help="Run folder, checkpoint, or with --half a model. Default: the newest run."
+        ),
     ] = None,
     out: Annotated[Path, typer.Option(help="The ONNX file; its parity report goes beside it.")] = Path(
         "build/kits.onnx"
     ),
+    half: Annotated[
+        bool, typer.Option("--half", help="An exported model (.onnx) once more, in fp16, for GPUs.")
+    ] = False,
 ) -> None:
     """Write a checkpoint as one ONNX file with its Recipe inside, checked against torch."""
     from rich.console import Console
 
+    if half:
+        written = export_half(source, out)
+        Console(stderr=True).print(f"{source} -> {out} ({written / 1e6:.2f} MB, fp16)", highlight=False, soft_wrap=True)
+        return
     checkpoint = newest_checkpoint(Path("runs")) if source is None else checkpoint_of(source)
     report = out.with_suffix(".parity.json")
     difference, size = export(checkpoint, out, report)
@@ -54,6 +63,28 @@ def export(checkpoint: Path, out: Path, report: Path) -> tuple[float, int]:
         stream.write(content)
     write_report(parity, report)
     return parity.max_difference, len(content)
+
+
+def export_half(source: Path | None, out: Path) -> int:
+    """An exported model in fp16; bytes of the file.
+
+    Raises:
+        InputError: no model is named, or `out` is the model itself.
+        ModelError: not a model of ours, or its labels do not stay.
+        OutputError: cannot be written.
+    """
+    from export.half import to_half
+    from kits_submit.engine.model import load_model
+    from kits_submit.nifti import replacing
+
+    if source is None or source.suffix != ".onnx":
+        raise InputError("--half takes an exported model", fix="name an .onnx file", path=source)
+    if out.resolve() == source.resolve():
+        raise InputError("the fp16 model would replace its source", fix="give another --out", path=out)
+    content = to_half(load_model(source))
+    with replacing(out) as stream:
+        stream.write(content)
+    return len(content)
 
 
 def checkpoint_of(source: Path) -> Path:

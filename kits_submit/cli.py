@@ -35,6 +35,7 @@ def build_app() -> typer.Typer:
     from evaluation.cli import score
     from export.cli import export_command
     from kits_submit.commands.doctor import doctor_command
+    from kits_submit.commands.gpu_check import gpu_check_command
     from kits_submit.commands.phantom import phantom_command
     from kits_submit.commands.rehearse import rehearse_command
     from kits_submit.commands.run import run_command
@@ -59,6 +60,7 @@ def build_app() -> typer.Typer:
     app.command("export")(export_command)
     app.command("evaluate", short_help="Score masks against label maps (kits-eval score).")(score)
     app.command("doctor")(doctor_command)
+    app.command("gpu-check")(gpu_check_command)
     app.command("rehearse")(rehearse_command)
     app.callback()(_root)
     return app

@@ -14,7 +14,8 @@ from typer.testing import CliRunner, Result
 
 from kits_submit.errors import InputError
 from tests.test_train_data import phantom, write_case
-from train.cli import draw_phantoms, train_command
+from train.cli import train_command
+from train.cohort import draw_phantoms
 from train.config import TrainConfig
 from train.display import RunDisplay
 from train.loop import StepReport
@@ -51,7 +52,7 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
         for i in range(cases):
             write_case(out / f"case_{i:05d}", *phantom(seed + i))
 
-    monkeypatch.setattr("kits_submit.phantom.write_phantoms", write)
+    monkeypatch.setattr("train.cohort.write_phantoms", write)
     return calls
 
 
@@ -89,16 +90,16 @@ def test_a_run_is_never_written_over(tmp_path: Path) -> None:
 def test_an_unknown_preset_is_told(tmp_path: Path) -> None:
     done = run("--preset", "best", "--out", str(tmp_path / "run"))
     assert isinstance(done.exception, InputError)
-    assert "preset is 'best', allowed: paper, demo, bigger-encoder" in str(done.exception)
+    assert "preset is 'best', allowed: paper, demo, shipped, bigger-encoder" in str(done.exception)
     assert not (tmp_path / "run").exists()
 
 
 def test_phantoms_are_drawn_once(tmp_path: Path, drawn: list[tuple[int, int]]) -> None:
     display = RunDisplay(Console(file=io.StringIO()))
     for _ in range(2):
-        assert draw_phantoms(tmp_path, TINY, display) == tmp_path / "phantoms"
+        assert draw_phantoms(tmp_path, TINY.phantoms, TINY.seed, display) == tmp_path / "phantoms"
     assert len(drawn) == 1
-    draw_phantoms(tmp_path, replace(TINY, seed=1), display)
+    draw_phantoms(tmp_path, TINY.phantoms, 1, display)
     assert [seed - drawn[0][1] for _, seed in drawn] == [0, 1]
     assert json.loads((tmp_path / "phantoms.json").read_text())["seed"] == drawn[1][1]
 

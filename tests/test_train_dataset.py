@@ -12,7 +12,8 @@ import torch
 from kits_submit.errors import GeometryError, InputError, LabelError, MixedError, VolumeError
 from tests.test_train_data import phantom, write_case
 from tests.test_train_loop import SMALL, Heard, train, write_cases
-from train.dataset import KNOWN_BAD, Dataset, prepare_dataset
+from train.cohort import KNOWN_BAD
+from train.dataset import Dataset, prepare_dataset
 from train.distributed import Workers
 from train.fingerprint import measure
 from train.journal import HEADS, Journal, read_rows
@@ -28,7 +29,7 @@ def one_thread() -> None:
 
 def prepare(data: Path, heard: Heard, **changes: object) -> Dataset:
     config = replace(SMALL, **changes)  # type: ignore[arg-type]
-    return prepare_dataset(data, config, data.parent / "cache", heard, Workers())
+    return prepare_dataset(data, config, data.parent / "run", data.parent / "cache", heard, Workers())
 
 
 def truncate(path: Path) -> None:

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -67,16 +68,16 @@ class Augmenter:
 
     def _coordinates(self, centre: Shape, patch: Shape, rng: np.random.Generator) -> npt.NDArray[np.float32]:
         """(3, *patch) voxel coordinates to read at."""
-        spacing = np.array(self.recipe.spacing_mm)
-        offsets_mm = np.indices(patch, np.float32) - np.array([n // 2 for n in patch], np.float32)[:, None, None, None]
-        offsets_mm *= spacing[:, None, None, None].astype(np.float32)
-        if rng.random() < OFTEN:
-            turn = self._turn(rng)
-            offsets_mm = np.tensordot(turn.astype(np.float32), offsets_mm, axes=1)
-        if rng.random() < SOMETIMES:
-            offsets_mm = offsets_mm + self._bend(patch, rng)
-        scaled = offsets_mm / spacing[:, None, None, None]
-        return np.asarray(scaled + np.array(centre)[:, None, None, None], np.float32)
+        spacing = self.recipe.spacing_mm
+        mm = [(np.arange(n, dtype=np.float32) - n // 2) * np.float32(s) for n, s in zip(patch, spacing, strict=True)]
+        z, y, x = np.ix_(*mm)
+        turn = (self._turn(rng) if rng.random() < OFTEN else np.eye(3)).astype(np.float32)
+        bend = self._bend(patch, rng) if rng.random() < SOMETIMES else np.zeros(3, np.float32)
+        rows = (
+            (to_z * z + to_y * y + to_x * x + moved) / np.float32(s) + np.float32(c)
+            for (to_z, to_y, to_x), moved, s, c in zip(turn, bend, spacing, centre, strict=True)
+        )
+        return np.stack(list(rows))
 
     def _turn(self, rng: np.random.Generator) -> Array:
         """3x3, millimetres to millimetres."""
@@ -96,11 +97,11 @@ class Augmenter:
         knots = [
             max(2, math.ceil(n * s / BEND_EVERY_MM) + 1) for n, s in zip(patch, self.recipe.spacing_mm, strict=True)
         ]
-        field = rng.uniform(-1, 1, (3, *knots)) * (BEND_MM * self.strength)
-        factors = [n / k for n, k in zip(patch, knots, strict=True)]
-        bend = np.stack([ndimage.zoom(one, factors, order=3, mode="nearest", grid_mode=True) for one in field])
+        field = (rng.uniform(-1, 1, (3, *knots)) * (BEND_MM * self.strength)).astype(np.float32)
+        for axis, (n, k) in enumerate(zip(patch, knots, strict=True), start=1):
+            field = np.moveaxis(np.tensordot(_between(n, k), field, axes=(1, axis)), 0, axis)
         z, y, x = (n // 2 for n in patch)
-        return np.asarray(bend - bend[:, z : z + 1, y : y + 1, x : x + 1])
+        return np.asarray(field - field[:, z : z + 1, y : y + 1, x : x + 1], np.float32)
 
     def _recoloured(self, image: Image, rng: np.random.Generator) -> Image:
         mean, std = self.recipe.mean_hu, self.recipe.std_hu
@@ -148,6 +149,12 @@ class Augmenter:
     def _standardised(self, hu: Image) -> Image:
         low, high = self.recipe.clip_hu
         return np.asarray((np.clip(hu, low, high) - self.recipe.mean_hu) / self.recipe.std_hu, np.float32)
+
+
+@lru_cache
+def _between(count: int, knots: int) -> npt.NDArray[np.float32]:
+    """(count, knots): cubic spline values between knots, one axis of `ndimage.zoom`."""
+    return ndimage.zoom(np.eye(knots), (count / knots, 1), order=3, mode="nearest", grid_mode=True).astype(np.float32)
 
 
 def thickened(image: Image, slices: float, phase: float) -> Image:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import json
-import shutil
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -28,10 +26,6 @@ if TYPE_CHECKING:
     from train.stage import StageResult
     from train.validate import CaseScore
 
-PHANTOM_SEED = 1_000_000  # plus --seed; `make demo` draws its three phantoms by seed 2019, which no training sees
-PHANTOM_MATRIX = 256  # half of KiTS's, for half-resolution training
-PHANTOM_SLICES = 250  # at most: as three quarters of KiTS19
-
 DataOption = Annotated[
     Path | None, typer.Option(help="Folder of labelled cases (KiTS layout). Without it, phantoms are drawn.")
 ]
@@ -52,7 +46,9 @@ def train_command(
     out: Annotated[Path | None, typer.Option(help="Run folder. Default: a new one under runs/.")] = None,
     preset: Annotated[
         str | None,
-        typer.Option(help="demo: minutes on a laptop (default). paper: the paper's. Or a row of its Tables 2 and 3."),
+        typer.Option(
+            help="demo: minutes on a laptop (default). paper: the paper's. shipped: models/'s. Or a row of Tables 2, 3."
+        ),
     ] = None,
     config_file: ConfigOption = None,
     print_config: PrintOption = False,
@@ -123,40 +119,15 @@ def load_start(source: Path) -> Checkpoint:
     return load_checkpoint((best_of(source) or source / CHECKPOINT) if source.is_dir() else source)
 
 
-def draw_phantoms(run: Path, config: TrainConfig, events: Events) -> Path:
-    """`config.phantoms` synthetic cases under RUN/phantoms, unless the very same are there."""
-    from kits_submit.nifti import replacing
-    from kits_submit.phantom import write_phantoms
-
-    folder, note = run / "phantoms", run / "phantoms.json"
-    seed = PHANTOM_SEED + config.seed
-    wanted = {"cases": config.phantoms, "seed": seed, "matrix": PHANTOM_MATRIX, "max_slices": PHANTOM_SLICES}
-    if note.is_file() and json.loads(note.read_text()) == wanted:
-        events.said(f"training on the phantoms in {folder}")
-        return folder
-    events.said(f"no --data: training on {config.phantoms} phantoms, synthetic cases drawn into {folder}")
-    note.unlink(missing_ok=True)
-    shutil.rmtree(folder, ignore_errors=True)
-    events.stage("phantoms", config.phantoms)
-    write_phantoms(
-        folder,
-        config.phantoms,
-        seed,
-        matrix=PHANTOM_MATRIX,
-        max_slices=PHANTOM_SLICES,
-        on_case=events.advanced,
-    )
-    with replacing(note) as stream:
-        stream.write(json.dumps(wanted).encode())
-    return folder
-
-
 def phantoms_of(run: Path, config: TrainConfig, events: Events, workers: Workers) -> Path:
-    """`draw_phantoms` by the first worker, the others waiting."""
+    """`config.phantoms` synthetic cases to train on, drawn by the first worker, the others waiting."""
+    from train.cohort import PHANTOMS, draw_phantoms
+
     if workers.first:
-        draw_phantoms(run, config, events)
+        events.said(f"no --data: training on {config.phantoms} phantoms, synthetic cases in {run / PHANTOMS}")
+        draw_phantoms(run, config.phantoms, config.seed, events)
     workers.gather(None)
-    return run / "phantoms"
+    return run / PHANTOMS
 
 
 def set_threads(threads: int | None) -> None:

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
 from kits_submit.errors import InputError
-from train.options import REAL, TEXT, WHOLE, Option, option, optional, row, switch
+from train.options import NAMES, REAL, TEXT, WHOLE, Option, option, optional, row, switch
 
 if TYPE_CHECKING:
     from kits_submit.types import Shape, Spacing
@@ -20,6 +20,7 @@ _AT_LEAST_0: _Rule = (lambda value: value >= 0, "at least 0")
 _EDGES: _Rule = (lambda patch: all(edge >= 4 and edge % 4 == 0 for edge in patch), "three positive multiples of 4")
 _EDGES_OR_NONE: _Rule = (lambda patch: patch is None or _EDGES[0](patch), f"{_EDGES[1]}, or none")
 _NAME: _Rule = (bool, "a name")
+_ANY: _Rule = (lambda _: True, "names of cases")
 _THREE_WHOLE = row(WHOLE, 3)
 
 
@@ -66,8 +67,15 @@ class TrainConfig:
         200, WHOLE, _POSITIVE, "Longer cases are cut along Z, all foreground kept, held-out ones too (paper 2.3)."
     )
     holdout: float = option(0.3, REAL, _SHARE, "Share of the cases kept for validation: 63 of 210 (paper 3.1).")
+    holdout_cases: tuple[str, ...] = option((), NAMES, _ANY, "Cases kept for validation, by name, instead of a share.")
+    omit_cases: tuple[str, ...] = option((), NAMES, _ANY, "Cases left out, by name, where the data has them.")
     omit_known_bad: bool = switch("Leave out KiTS19's cases whose first-release labels are wrong: 23, 68, 125, 133.")
     skip_bad_cases: bool = switch("Train on the rest where cases cannot be read, instead of none.")
+
+    implants: int = option(
+        0, WHOLE, _AT_LEAST_0, "Copies of each case with tumors drawn into its kidneys, beside it (train.implant)."
+    )
+    beside_phantoms: int = option(0, WHOLE, _AT_LEAST_0, "Phantoms drawn beside the data, for training alone.")
 
     patch: Shape = option((48, 48, 48), _THREE_WHOLE, _EDGES, "Training patch in voxels along Z, Y, X (paper 2.4).")
     batch: int = option(39, WHOLE, _POSITIVE, "Patches a step, per worker (paper 2.4).")
@@ -148,6 +156,12 @@ class TrainConfig:
         "Its outer voxels that are discarded (paper 2.4).",
     )
 
+    keep: str = option(
+        "best",
+        TEXT,
+        _one_of("best", "last"),
+        "Which validated state is exported: the best by held-out Dice, or the last, so that they choose nothing.",
+    )
     validate_every: int = option(
         10, WHOLE, _AT_LEAST_0, "Epochs between validations on whole volumes; 0: at the end alone."
     )

@@ -1,4 +1,4 @@
-"""A folder of labelled cases, ready to train on: measured, its Recipe made, split, every case in the cache."""
+"""A folder of labelled cases, ready to train on: gathered, measured, its Recipe made, split, all in the cache."""
 
 from __future__ import annotations
 
@@ -6,19 +6,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from kits_submit.cases import Case, find_cases
+from kits_submit.cases import Case
 from kits_submit.errors import InputError, KitsError, MixedError
 from kits_submit.recipe import Recipe
 from train.cache import CachedCase, cache_case, clear_unfinished
+from train.cohort import gather_cohort
 from train.config import TrainConfig
 from train.distributed import Workers
 from train.events import Events
 from train.fingerprint import CaseFacts, make_recipe, measure
-from train.splits import Split, split_cases
+from train.splits import Split
 
-# The first release of KiTS19 labelled these wrongly: 23 and 125 were corrected in December 2019 (with 15 and 37),
-# 68 and 133 are left out by nnU-Net too.
-KNOWN_BAD = (23, 68, 125, 133)
 _TOLD_MOST = 20
 
 
@@ -41,18 +39,27 @@ class Dataset:
 
 
 def prepare_dataset(
-    data: Path, config: TrainConfig, cache: Path, events: Events, workers: Workers, *, split: Split | None = None
+    data: Path,
+    config: TrainConfig,
+    folder: Path,
+    cache: Path,
+    events: Events,
+    workers: Workers,
+    *,
+    split: Split | None = None,
 ) -> Dataset:
-    """Measure, make the Recipe, split, cache; the cases are shared out over the workers, one in memory of each.
+    """Gather, measure, make the Recipe, split, cache; the cases are shared out over the workers, one in memory of each.
 
     Args:
-        split: of an earlier stage, to be kept; None splits by the config's seed.
+        folder: where cases are drawn that `config` wants beside `data`.
+        split: of an earlier stage, to be kept; None splits as the config says.
 
     Raises:
         KitsError: cases that cannot be used (all are told first), no foreground, other cases than `split` has.
         OutputError: the cache cannot be written.
     """
-    cases = _wanted(find_cases(data), config, events)
+    cohort = gather_cohort(data, config, folder, events, workers)
+    cases = cohort.cases
     if workers.first:
         clear_unfinished(cache)
     events.stage("fingerprint", len(cases))
@@ -63,7 +70,7 @@ def prepare_dataset(
         if not fact.histogram.any():
             events.said(f"{fact.case_id}: its label is empty; it gives patches of background alone")
     recipe = make_recipe(facts, config)
-    own = split_cases([case.case_id for case in used], holdout=config.holdout, seed=config.seed)
+    own = cohort.split(set(by_id), config, split)
     if split is not None:
         _refuse_others(own, split, data)
     events.stage("cache", len(used))
@@ -76,17 +83,7 @@ def prepare_dataset(
 
     done = workers.map(cached, used)
     by_case = {case.case_id: case for case in used}
-    return Dataset(recipe, split or own, by_case, dict(zip(by_case, done, strict=True)))
-
-
-def _wanted(cases: Sequence[Case], config: TrainConfig, events: Events) -> list[Case]:
-    bad = [case.case_id for case in cases if case.number in KNOWN_BAD]
-    if bad and config.omit_known_bad:
-        events.said(f"left out for their labels: {', '.join(bad)}")
-        return [case for case in cases if case.case_id not in bad]
-    if bad:
-        events.said(f"wrongly labelled in KiTS19's first release: {', '.join(bad)}; --omit-known-bad leaves them out")
-    return list(cases)
+    return Dataset(recipe, own, by_case, dict(zip(by_case, done, strict=True)))
 
 
 def _measured(

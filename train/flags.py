@@ -104,5 +104,5 @@ def printed(config: TrainConfig) -> str:
 
 def _shown(value: object) -> str:
     if isinstance(value, tuple):
-        return ",".join(str(part) for part in value)
+        return ",".join(str(part) for part in value) or "none"
     return "none" if value is None else str(value) or "no"

@@ -56,43 +56,49 @@ def implant_cases(cases: list[Case], out: Path, copies: int, seed: int) -> Itera
         InputError: a case without image, label or kidney, or without room for any tumor.
         VolumeError, GeometryError, LabelError, OutputError: as reading a pair and writing a case.
     """
+    written: list[Copy] = []
+    for i, case in enumerate(cases):
+        numbers = range(i * copies, (i + 1) * copies)
+        for copy in copies_of(case, out, numbers, (seed,)):
+            written.append(copy)
+            _write_table(out / TABLE, written)
+            yield copy
+
+
+def copies_of(case: Case, out: Path, numbers: range, seed: tuple[int, ...]) -> Iterator[Copy]:
+    """Write one case's copies, each a function of the case, `seed` and its number; raises as `implant_cases`."""
     import numpy as np
 
     from kits_submit.phantom import kits_affine, write_case
     from train.fingerprint import read_pair
     from train.scene import Scene
 
-    written: list[Copy] = []
-    for i, case in enumerate(cases):
-        image, labels, spacing_mm = read_pair(case)
-        try:
-            scene = Scene.measure(image, labels, spacing_mm)
-        except InputError as error:
-            raise InputError(error.what, fix=error.fix, path=case.label) from None
-        for k in range(copies):
-            number = i * copies + k
-            done = _implanted(scene, seed, number)
-            name = f"case_{number:05d}"
-            write_case(out / name, done.image, done.labels, kits_affine(spacing_mm), np.dtype("<i2"))
-            rows = tuple(
-                (name, case.case_id, seed, done.phase, one.kind, round(one.volume_ml, 2), round(one.hu, 1))
-                for one in done.lesions
-            )
-            written.append(Copy(name, rows))
-            _write_table(out / TABLE, written)
-            yield written[-1]
+    image, labels, spacing_mm = read_pair(case)
+    try:
+        scene = Scene.measure(image, labels, spacing_mm)
+    except InputError as error:
+        raise InputError(error.what, fix=error.fix, path=case.label) from None
+    for number in numbers:
+        done = _implanted(scene, (*seed, number))
+        name = f"case_{number:05d}"
+        write_case(out / name, done.image, done.labels, kits_affine(spacing_mm), np.dtype("<i2"))
+        rows = tuple(
+            (name, case.case_id, seed[0], done.phase, one.kind, round(one.volume_ml, 2), round(one.hu, 1))
+            for one in done.lesions
+        )
+        yield Copy(name, rows)
 
 
-def _implanted(scene: Scene, seed: int, number: int) -> Implanted:
+def _implanted(scene: Scene, seed: tuple[int, ...]) -> Implanted:
     """The first of some tries that found room for its tumor."""
     from train.implant import implant
 
     for attempt in range(_RETRIES - 1):
         try:
-            return implant(scene, (seed, number, attempt))
+            return implant(scene, (*seed, attempt))
         except InputError:
             continue
-    return implant(scene, (seed, number, _RETRIES - 1))
+    return implant(scene, (*seed, _RETRIES - 1))
 
 
 def _write_table(path: Path, copies: list[Copy]) -> None:

@@ -67,10 +67,20 @@ def _switch(value: object) -> bool:
     return known[str(value).lower()]
 
 
+def _names(value: object) -> tuple[str, ...]:
+    if value in (None, NONE, ""):
+        return ()
+    parts = value.split(",") if isinstance(value, str) else value
+    if not isinstance(parts, list | tuple) or not all(isinstance(part, str) and part.strip() for part in parts):
+        raise ValueError(value)
+    return tuple(part.strip() for part in parts)
+
+
 WHOLE = Kind("N", _whole)
 REAL = Kind("X", _real)
 TEXT = Kind("TEXT", _text)
 SWITCH = Kind("", _switch)
+NAMES = Kind(f"NAME,..|{NONE}", _names)
 
 
 def row(of: Kind, count: int) -> Kind:

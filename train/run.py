@@ -1,6 +1,7 @@
 """A training from labelled cases to a run folder: one stage or two. Prints nothing: `events` hears what happens.
 
 RUN/cache/       `train.cache`
+RUN/implants/    RUN/phantoms/: what is drawn beside the data, `train.cohort`
 RUN/...          the first stage, `train.stage`
 RUN/second/...   the second, where the config has one
 """
@@ -73,7 +74,7 @@ def _stage(
     split: Split | None = None,
 ) -> tuple[StageResult, Split]:
     cache = request.cache or request.out / "cache"
-    dataset = prepare_dataset(data, config, cache, place.events, place.workers, split=split)
+    dataset = prepare_dataset(data, config, folder, cache, place.events, place.workers, split=split)
     return Stage(folder, dataset, config, place, init=init).run(request.limits), dataset.split
 
 

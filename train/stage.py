@@ -3,7 +3,7 @@
     config.json  recipe.json  split.json    before the first step
     loss.csv  timing.csv  validation.csv    `train.journal`
     checkpoint.pt                           the last state: every few minutes, after each validation, at the end
-    best.pt                                 the state with the best held-out Dice so far
+    best.pt                                 the state with the best held-out Dice so far, or the last validated (`keep`)
     curves.png  montage.png  tensorboard/   drawn anew at each validation
     scores.csv                              the best state on the cases' own grids, without and with postprocessing
 
@@ -197,7 +197,7 @@ class Stage:
             score = mean_score(scores).dice
             if journal is not None:
                 journal.validated(self.trainer.step, self.trainer.epoch, scores)
-        if not cases or self.best is None or score > self.best[1]:
+        if self.config.keep == "last" or not cases or self.best is None or score > self.best[1]:
             self.best = (self.trainer.step, score)
             self._save(BEST)
         if journal is not None:

@@ -1,0 +1,109 @@
+"""The GPU's checks with stand-ins on the CPU: one that holds, ones that fail each in their way."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from typer.testing import CliRunner
+
+from export.cli import export_half
+from export.half import label_agreement
+from kits_submit import gpu_check
+from kits_submit.cli import build_app
+from kits_submit.commands.options import DEFAULT_MODEL
+from kits_submit.engine.model import Model, load_model
+from kits_submit.engine.onnxruntime import OnnxRuntimeEngine
+from kits_submit.engine.protocol import Engine
+from kits_submit.errors import DeviceError, InputError
+from kits_submit.gpu_check import Candidate, Check, check_engines
+from kits_submit.types import Batch, Logits
+
+
+class Standin:
+    """The CPU's engine under another device's name; `fault` changes its answers."""
+
+    name, device, batch_voxels = "stand-in 1", "CUDAExecutionProvider", 1 << 17
+
+    def __init__(self, model: Model, fault: str = "") -> None:
+        self._engine, self._fault, self._calls = OnnxRuntimeEngine(model.content, "cpu"), fault, 0
+
+    def run(self, batch: Batch) -> Logits:
+        self._calls += 1
+        logits = self._engine.run(batch)
+        if self._fault == "dies" and self._calls > 3:
+            raise DeviceError("the GPU is gone", fix="")
+        if self._fault == "other labels":
+            return np.ascontiguousarray(logits[:, ::-1])
+        if self._fault == "unsteady" and self._calls > 8:
+            return -logits
+        return logits
+
+
+@pytest.fixture(scope="module")
+def image() -> np.ndarray:
+    """Kidney, cortex and fat in a block small enough to stitch in a second."""
+    rng = np.random.default_rng(0)
+    return rng.normal(0, 1, (40, 72, 72)).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def model() -> Model:
+    return load_model(DEFAULT_MODEL)
+
+
+def verdicts(model: Model, image: np.ndarray, engine: Engine) -> dict[str, Check]:
+    return {check.name: check for check in check_engines(model, (Candidate("it", lambda: engine),), image)}
+
+
+def test_an_engine_that_holds(model: Model, image: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gpu_check, "gpu_memory_mb", lambda: 900.0)
+    found = verdicts(model, image, Standin(model))
+    assert list(found) == ["starts", "parity", "labels", "steady", "throughput", "memory"]
+    assert {name for name, check in found.items() if check.verdict == "FAIL"} <= {"throughput"}  # it is the CPU itself
+    assert found["starts"].finding == "stand-in 1, CUDAExecutionProvider"
+    assert found["labels"].finding.startswith(f"100.0000% of {image.size} voxels")
+    assert found["memory"].finding == "900 MB of at most 8000 MB"
+
+
+@pytest.mark.parametrize(
+    ("fault", "failing"), [("other labels", {"parity", "labels"}), ("unsteady", {"steady"}), ("dies", {"runs"})]
+)
+def test_an_engine_that_fails(model: Model, image: np.ndarray, fault: str, failing: set[str]) -> None:
+    found = verdicts(model, image, Standin(model, fault))
+    assert failing <= {name for name, check in found.items() if check.verdict == "FAIL"}
+
+
+def test_what_cannot_start(model: Model, image: np.ndarray) -> None:
+    def refuse() -> Engine:
+        raise DeviceError("no TensorRT here", fix="")
+
+    checks = list(check_engines(model, (Candidate("a", refuse, optional=True), Candidate("b", refuse)), image))
+    assert checks == [
+        Check("a", "starts", "SKIP", "no TensorRT here"),
+        Check("b", "starts", "FAIL", "no TensorRT here"),
+    ]
+
+
+def test_without_a_gpu_it_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gpu_check, "gpu_present", lambda: False)
+    done = CliRunner().invoke(build_app(), ["gpu-check"])
+    assert isinstance(done.exception, DeviceError)
+    assert "no NVIDIA GPU is visible" in str(done.exception)
+
+
+def test_fp16_keeps_the_labels_and_the_recipe(tmp_path: Path, model: Model) -> None:
+    assert export_half(DEFAULT_MODEL, tmp_path / "half.onnx") < 0.6 * len(model.content)
+    half = load_model(tmp_path / "half.onnx")
+    assert half.recipe == model.recipe
+    kinds = {weight.data_type for weight in onnx.load_model_from_string(half.content).graph.initializer}
+    assert onnx.TensorProto.FLOAT16 in kinds
+    assert 0.999 <= label_agreement(model, half.content) <= 1
+
+
+@pytest.mark.parametrize("source", [None, Path("run"), DEFAULT_MODEL])
+def test_fp16_is_refused_of_what_is_no_model_or_itself(source: Path | None) -> None:
+    with pytest.raises(InputError):
+        export_half(source, DEFAULT_MODEL)

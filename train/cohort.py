@@ -1,0 +1,184 @@
+"""Which cases a training takes: those given, and those drawn beside them.
+
+RUN/implants/case_90001/case_00000, ...   copies of case_90001 with tumors in its kidneys (`train.implant`)
+RUN/phantoms/case_00000, ...              synthetic cases
+
+A copy follows its source: where the source is held out, so are its copies. Phantoms beside data only train.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from kits_submit.cases import Case, find_cases
+from kits_submit.errors import InputError, KitsError, OutputError
+from kits_submit.nifti import replacing
+from kits_submit.phantom import write_phantoms
+from train.config import TrainConfig
+from train.distributed import Workers
+from train.events import Events
+from train.fingerprint import content_hash
+from train.implant_cases import copies_of
+from train.splits import Split, split_cases
+
+PHANTOM_SEED = 1_000_000  # plus --seed; `make demo` draws its three phantoms by seed 2019, which no training sees
+PHANTOM_MATRIX = 256  # half of KiTS's, for half-resolution training
+PHANTOM_SLICES = 250  # at most: as three quarters of KiTS19
+PHANTOMS, IMPLANTS = "phantoms", "implants"
+
+# The first release of KiTS19 labelled these wrongly: 23 and 125 were corrected in December 2019 (with 15 and 37),
+# 68 and 133 are left out by nnU-Net too.
+KNOWN_BAD = (23, 68, 125, 133)
+
+
+@dataclass(frozen=True)
+class Cohort:
+    """`given`: cases of the data folder; `drawn`: those made beside them; `source_of`: of a copy, its source's id."""
+
+    given: tuple[Case, ...]
+    drawn: tuple[Case, ...] = ()
+    source_of: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def cases(self) -> tuple[Case, ...]:
+        """All of them."""
+        return self.given + self.drawn
+
+    def split(self, case_ids: set[str], config: TrainConfig, earlier: Split | None = None) -> Split:
+        """Which of `case_ids` (those that could be read) train and which validate.
+
+        Args:
+            earlier: split of an earlier stage, whose given cases these are too.
+
+        Raises:
+            InputError: `config` holds a case out that is not among them, or every given one.
+        """
+        given = [case.case_id for case in self.given if case.case_id in case_ids]
+        if earlier is not None:
+            held = set(earlier.validation)
+        elif config.holdout_cases:
+            held = _named(config.holdout_cases, given)
+        else:
+            held = set(split_cases(given, holdout=config.holdout, seed=config.seed).validation)
+        validates = {case_id for case_id in case_ids if self.source_of.get(case_id, case_id) in held}
+        return Split(tuple(sorted(case_ids - validates)), tuple(sorted(validates)))
+
+
+def _named(names: Sequence[str], given: Sequence[str]) -> set[str]:
+    unknown = sorted(set(names) - set(given))
+    if unknown:
+        raise InputError(f"holdout-cases names {unknown[0]}, which is not in the data", fix="name a case that is")
+    if set(names) >= set(given):
+        raise InputError("holdout-cases names every case", fix="leave one to train on")
+    return set(names)
+
+
+def gather_cohort(data: Path, config: TrainConfig, folder: Path, events: Events, workers: Workers) -> Cohort:
+    """The cases of `data` that `config` wants, and what it has drawn beside them, in `folder`; the first worker draws.
+
+    Raises:
+        InputError: no case, or none left.
+        OutputError: `folder` cannot be written.
+    """
+    given = _wanted(find_cases(data), config, events)
+    if not given:
+        raise InputError("omit-cases leaves no case", fix="omit fewer", path=data)
+    drawn: list[Case] = []
+    source_of = {}
+    if config.implants:
+        if workers.first:
+            _draw_implants(given, folder / IMPLANTS, config, events)
+        workers.gather(None)
+        for case in given:
+            for copy in _found(folder / IMPLANTS / case.case_id):
+                drawn.append(_renamed(copy, f"{case.case_id}+{copy.case_id.removeprefix('case_').lstrip('0') or 0}"))
+                source_of[drawn[-1].case_id] = case.case_id
+    if config.beside_phantoms:
+        if workers.first:
+            draw_phantoms(folder, config.beside_phantoms, config.seed, events)
+        workers.gather(None)
+        drawn += [_renamed(case, case.case_id.replace("case", "phantom")) for case in _found(folder / PHANTOMS)]
+    return Cohort(tuple(given), tuple(drawn), source_of)
+
+
+def _wanted(cases: Sequence[Case], config: TrainConfig, events: Events) -> list[Case]:
+    kept = [case for case in cases if case.case_id not in config.omit_cases]
+    omitted = [case.case_id for case in cases if case.case_id in config.omit_cases]
+    if omitted:
+        events.said(f"left out by --omit-cases: {', '.join(omitted)}")
+    bad = [case.case_id for case in kept if case.number in KNOWN_BAD]
+    if bad and config.omit_known_bad:
+        events.said(f"left out for their labels: {', '.join(bad)}")
+        return [case for case in kept if case.case_id not in bad]
+    if bad:
+        events.said(f"wrongly labelled in KiTS19's first release: {', '.join(bad)}; --omit-known-bad leaves them out")
+    return kept
+
+
+def _found(folder: Path) -> list[Case]:
+    return find_cases(folder) if folder.is_dir() and any(folder.iterdir()) else []
+
+
+def _renamed(case: Case, case_id: str) -> Case:
+    return Case(case_id, case.image, case.label, case.folder)
+
+
+def draw_phantoms(folder: Path, count: int, seed: int, events: Events) -> Path:
+    """`count` synthetic cases under FOLDER/phantoms, unless the very same are there."""
+    first_seed = PHANTOM_SEED + seed
+    wanted = {"cases": count, "seed": first_seed, "matrix": PHANTOM_MATRIX, "max_slices": PHANTOM_SLICES}
+
+    def draw(target: Path) -> None:
+        events.stage("phantoms", count)
+        write_phantoms(
+            target,
+            count,
+            first_seed,
+            matrix=PHANTOM_MATRIX,
+            max_slices=PHANTOM_SLICES,
+            on_case=events.advanced,
+        )
+
+    return _once(folder / PHANTOMS, wanted, draw)
+
+
+def _draw_implants(cases: Sequence[Case], folder: Path, config: TrainConfig, events: Events) -> None:
+    """`config.implants` copies of each case that has room for a tumor, unless the very same are there."""
+    usable = [case for case in cases if case.image is not None and case.label is not None]
+    wanted = {
+        "copies": config.implants,
+        "seed": config.seed,
+        "sources": {case.case_id: content_hash(case) for case in usable},
+    }
+
+    def draw(target: Path) -> None:
+        events.stage("implants", len(usable))
+        for number, case in enumerate(usable):
+            try:
+                for _ in copies_of(case, target / case.case_id, range(config.implants), (config.seed, number)):
+                    pass
+            except OutputError:
+                raise
+            except KitsError as error:
+                events.said(f"no tumor drawn into {case.case_id}: {error.what}")
+            events.advanced(case.case_id)
+
+    _once(folder, wanted, draw)
+
+
+def _once(folder: Path, wanted: Mapping[str, object], draw: Callable[[Path], None]) -> Path:
+    """What `draw` writes into `folder`, with a note of what it is beside it, written last; nothing where that is so."""
+    note = folder.with_suffix(".json")
+    text = json.dumps(wanted, sort_keys=True)
+    if note.is_file() and note.read_text() == text:
+        return folder
+    note.unlink(missing_ok=True)
+    shutil.rmtree(folder, ignore_errors=True)
+    draw(folder)
+    with replacing(note) as stream:
+        stream.write(text.encode())
+    return folder
