@@ -342,6 +342,27 @@ def test_init_starts_from_the_mean_weights(tmp_path: Path) -> None:
         assert torch.allclose(second.model[name], first.mean[name], atol=1e-9)
 
 
+def test_pretraining_is_a_training_of_its_own_that_hands_its_weights_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def draw(folder: Path, count: int, seed: int, _: object) -> None:
+        write_cases(folder / "phantoms", count)
+
+    monkeypatch.setattr("train.run.draw_phantoms", draw)
+    monkeypatch.setattr("train.run.preset", lambda name: replace(SMALL, preset=name, phantoms=3))
+    still = replace(SMALL, ema_decay=0.0, learning_rate=1e-12, pretrain=True, seed=5)
+    after = load_checkpoint(train(write_cases(tmp_path / "data"), tmp_path / "run", still).best)
+    before = load_checkpoint(tmp_path / "run" / "pretraining" / "best.pt")
+    assert (before.config.preset, before.config.seed, before.step) == ("demo", 5, 3)
+    for name, _ in DeepLab3D().named_parameters():
+        assert torch.allclose(after.model[name], before.mean[name], atol=1e-9)
+
+
+def test_the_last_state_is_kept_where_it_is_asked_for(tmp_path: Path) -> None:
+    config = replace(SMALL, validate_every=1, max_steps=12, learning_rate=3e-3, keep="last")
+    assert load_checkpoint(train(write_cases(tmp_path / "data"), tmp_path / "run", config).best).step == 12
+
+
 def test_two_stages_keep_the_split_and_hand_the_weights_on(tmp_path: Path) -> None:
     data, other = write_cases(tmp_path / "data"), write_cases(tmp_path / "interpolated")
     config = replace(SMALL, second_patch=(12, 12, 12), learning_rate=1e-12, ema_decay=0.0)

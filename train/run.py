@@ -2,6 +2,7 @@
 
 RUN/cache/       `train.cache`
 RUN/implants/    RUN/phantoms/: what is drawn beside the data, `train.cohort`
+RUN/pretraining/ preset `demo` on phantoms, where the config asks for it
 RUN/...          the first stage, `train.stage`
 RUN/second/...   the second, where the config has one
 """
@@ -11,16 +12,18 @@ from __future__ import annotations
 import fcntl
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from kits_submit.errors import InputError, OutputError
-from train import SECOND, best_of
+from train import PRETRAINING, SECOND, best_of
 from train.checkpoint import Checkpoint, load_checkpoint
+from train.cohort import PHANTOMS, draw_phantoms
 from train.config import TrainConfig
 from train.dataset import prepare_dataset
 from train.device import make_deterministic
 from train.loop import Limits
+from train.presets import preset
 from train.splits import Split
 from train.stage import Place, Stage, StageResult, another_config, write_text
 
@@ -53,7 +56,8 @@ def run_training(request: Request, place: Place) -> StageResult:
     """
     make_deterministic(request.config)
     with _alone(request.out, place):
-        first, split = _stage(request.out, request.data, request.config, request, place, init=request.init)
+        init = _pretrained(request, place) if request.config.pretrain and request.init is None else request.init
+        first, split = _stage(request.out, request.data, request.config, request, place, init=init)
         second = request.config.second()
         if second is None:
             return first
@@ -61,6 +65,18 @@ def run_training(request: Request, place: Place) -> StageResult:
         best = load_checkpoint(first.best)
         data = request.interpolated or request.data
         return _stage(request.out / SECOND, data, second, request, place, init=best, split=split)[0]
+
+
+def _pretrained(request: Request, place: Place) -> Checkpoint:
+    """The best state of preset `demo` on phantoms, with the config's seed."""
+    folder = request.out / PRETRAINING
+    config = replace(preset("demo"), seed=request.config.seed)
+    place.events.said(f"pretraining on {config.phantoms} phantoms in {folder}")
+    if place.workers.first:
+        draw_phantoms(folder, config.phantoms, config.seed, place.events)
+    place.workers.gather(None)
+    done, _ = _stage(folder, folder / PHANTOMS, config, request, place, init=None)
+    return load_checkpoint(done.best)
 
 
 def _stage(

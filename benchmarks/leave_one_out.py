@@ -1,0 +1,153 @@
+"""A preset with each volume held out in turn: `python benchmarks/leave_one_out.py DATA OUT [--cases A,B] [-- options]`.
+
+For each of the cases (default: all that the preset does not omit) a training of its own, `kits-submit train` into
+OUT/<case> with the options, on all the others and on what is drawn from them; then the last state on the held-out volume, on its copies
+with implanted tumors, and on the omitted cases, each on its own grid after postprocessing. A training that is there is
+gone on with. Prints a table and writes OUT/leave_one_out.json:
+
+    kidney        Dice of kidney and tumor together on the volume as it is
+    volume        predicted over true kidney volume, minus 1
+    stray_ml      predicted voxels farther than 30 mm from any true kidney
+    last          kidney Dice of the last validations, oldest first: how steady it is (unrefined, on the Recipe's grid)
+    tumor         mean tumor Dice over the copies, and over those with at least 20 mL of tumor
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy import ndimage
+
+from kits_submit.cases import Case, find_cases
+from kits_submit.postprocess import refine, volume_ml
+from kits_submit.types import TUMOR, Labels, Spacing
+from train import best_of
+from train.checkpoint import Checkpoint, load_checkpoint
+from train.cohort import IMPLANTS
+from train.presets import preset
+from train.validate import CaseScore, predict_case
+
+STRAY_MM = 30.0
+LARGE_ML = 20.0
+_LAST = 6
+
+
+@dataclass(frozen=True)
+class Found:
+    """One volume by one training's last state; `held_out`: False for one that is omitted from all of them."""
+
+    run: str
+    case: str
+    held_out: bool
+    kidney: float
+    volume: float
+    stray_ml: float
+    last: list[float]
+    tumor: float | None
+    tumor_large: float | None
+    large: int
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--preset", default="shipped")
+    parser.add_argument("--cases")
+    own = sys.argv[1:]
+    cut = own.index("--") if "--" in own else len(own)
+    given = parser.parse_args(own[:cut])
+    omitted = [case for case in find_cases(given.data) if case.case_id in preset(given.preset).omit_cases]
+    others = [case for case in find_cases(given.data) if case not in omitted]
+    wanted = given.cases.split(",") if given.cases else [case.case_id for case in others]
+    found = []
+    for case in others:
+        if case.case_id in wanted:
+            run = given.out / case.case_id
+            _train(given.data, run, given.preset, case.case_id, own[cut + 1 :])
+            found += [examined(run, case, held_out=True), *(examined(run, one, held_out=False) for one in omitted)]
+            _report(found, given.out)
+
+
+def _train(data: Path, run: Path, name: str, case_id: str, options: Sequence[str]) -> None:
+    resume = ["--resume"] if best_of(run) is not None else ["--preset", name, "--holdout-cases", case_id, *options]
+    command = [sys.executable, "-m", "kits_submit", "train", "--data", str(data), "--out", str(run), *resume]
+    subprocess.run(command, check=True)
+
+
+def examined(run: Path, case: Case, *, held_out: bool) -> Found:
+    """A volume, and its copies where the run has drawn some, by the run's last state."""
+    state = load_checkpoint(best_of(run) or run / "best.pt")
+    predicted, truth, spacing_mm = _refined(state, case)
+    score = CaseScore.of(case.case_id, predicted, truth, spacing_mm)
+    tumors = [_tumor(state, copy) for copy in _copies(run, case)] if held_out else []
+    large = [dice for dice, ml in tumors if ml >= LARGE_ML]
+    return Found(
+        run=run.name,
+        case=case.case_id,
+        held_out=held_out,
+        kidney=score.kidney_dice,
+        volume=float(np.count_nonzero(predicted) / np.count_nonzero(truth) - 1),
+        stray_ml=stray_ml(predicted, truth, spacing_mm),
+        last=_validations(run, case.case_id)[-_LAST:],
+        tumor=float(np.mean([dice for dice, _ in tumors])) if tumors else None,
+        tumor_large=float(np.mean(large)) if large else None,
+        large=len(large),
+    )
+
+
+def _copies(run: Path, case: Case) -> list[Case]:
+    folder = run / IMPLANTS / case.case_id
+    return find_cases(folder) if folder.is_dir() else []
+
+
+def _tumor(state: Checkpoint, copy: Case) -> tuple[float, float]:
+    """Tumor Dice of an implanted copy, and its tumor's mL."""
+    predicted, truth, spacing_mm = _refined(state, copy)
+    score = CaseScore.of(copy.case_id, predicted, truth, spacing_mm)
+    return score.tumor_dice, volume_ml(int(np.count_nonzero(truth == TUMOR)), spacing_mm)
+
+
+def _refined(state: Checkpoint, case: Case) -> tuple[Labels, Labels, Spacing]:
+    predicted, truth, spacing_mm = predict_case(state.network(), case, state.recipe)
+    return refine(predicted, spacing_mm, state.recipe.refinement), truth, spacing_mm
+
+
+def stray_ml(predicted: Labels, truth: Labels, spacing_mm: Spacing) -> float:
+    """mL of predicted kidney or tumor that lie farther than `STRAY_MM` from any true one."""
+    away = ndimage.distance_transform_edt(truth == 0, sampling=spacing_mm) > STRAY_MM
+    return volume_ml(int(np.count_nonzero((predicted > 0) & away)), spacing_mm)
+
+
+def _validations(run: Path, case_id: str) -> list[float]:
+    with (run / "validation.csv").open() as file:
+        return [round(float(row["kidney_dice"]), 3) for row in csv.DictReader(file) if row["case_id"] == case_id]
+
+
+def _report(found: Sequence[Found], out: Path) -> None:
+    rows: list[dict[str, Any]] = [asdict(one) for one in found]
+    (out / "leave_one_out.json").write_text(json.dumps(rows, indent=1))
+    print(
+        "| held out | volume | kidney Dice | volume error | stray mL | last validations | tumor Dice, all; >= 20 mL |"
+    )
+    print("|---|---|---|---|---|---|---|")
+    for one in found:
+        tumor = "" if one.tumor is None else f"{one.tumor:.3f}; {one.tumor_large or float('nan'):.3f} ({one.large})"
+        last = " ".join(f"{dice:.3f}" for dice in one.last)
+        print(
+            f"| {one.run} | {one.case} | {one.kidney:.3f} | {one.volume:+.1%} | {one.stray_ml:.1f} | {last} | {tumor} |"
+        )
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()
