@@ -1,9 +1,9 @@
 """A preset with each volume held out in turn: `python benchmarks/leave_one_out.py DATA OUT [--cases A,B] [-- options]`.
 
 For each of the cases (default: all that the preset does not omit) a training of its own, `kits-submit train` into
-OUT/<case> with the options, on all the others and on what is drawn from them; then the last state on the held-out volume, on its copies
-with implanted tumors, and on the omitted cases, each on its own grid after postprocessing. A training that is there is
-gone on with. Prints a table and writes OUT/leave_one_out.json:
+OUT/<case> with the options, on all the others and on what is drawn from them; then the last state on the held-out
+volume, on its copies with implanted tumors, and on the omitted cases, each on its own grid after postprocessing. A
+training that is there is gone on with. Prints a table and writes OUT/leave_one_out.json:
 
     kidney        Dice of kidney and tumor together on the volume as it is
     volume        predicted over true kidney volume, minus 1

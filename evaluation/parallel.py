@@ -11,6 +11,7 @@ from evaluation.case import Settings, score_case
 from evaluation.matching import Pair
 from evaluation.report import Row
 from kits_submit.errors import KitsError
+from kits_submit.limits import free_memory
 from kits_submit.volume import read_grid
 
 PROCESS_BYTES = 300 << 20  # a worker with its libraries and working memory, beside its two label arrays
@@ -47,7 +48,10 @@ def _leave_stopping() -> None:
 def _jobs_in_memory(pairs: Sequence[Pair]) -> int:
     """How many of the largest cases fit into the memory that is free."""
     largest = max((_voxels(truth) for _, _, truth in pairs if isinstance(truth, Path)), default=0)
-    return max(1, int(MEMORY_SHARE * _free_bytes() / (2 * largest + PROCESS_BYTES)))
+    free = free_memory()
+    if free is None:
+        return len(pairs)
+    return max(1, int(MEMORY_SHARE * free.free_bytes / (2 * largest + PROCESS_BYTES)))
 
 
 def _voxels(path: Path) -> int:
@@ -56,17 +60,3 @@ def _voxels(path: Path) -> int:
     except KitsError:
         return 0
     return z * y * x
-
-
-def _free_bytes() -> float:
-    """Of this machine or this container, whichever is less; endless where neither can be known."""
-    free = [float("inf")]
-    try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
-        free += [1024.0 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable:")]
-        limit = Path("/sys/fs/cgroup/memory.max").read_text().strip()
-        used = int(Path("/sys/fs/cgroup/memory.current").read_text())
-        free += [] if limit == "max" else [float(int(limit) - used)]
-    except (OSError, ValueError):
-        pass
-    return min(free)

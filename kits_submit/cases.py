@@ -107,7 +107,7 @@ def find_cases(source: Path) -> list[Case]:
     cases = [_case_folder(entry) for entry in entries if _is_dir(entry) and _is_case_folder(entry)]
     labels = _labels_beside(entries)
     for path, name in _volumes(entries):
-        if _kind(name) not in ("segmentation", "prediction"):
+        if _kind(name) not in ("segmentation", "prediction") and name not in MASK_NAMES:
             case = name if _is_grand_challenge(folder) else case_id(name)
             cases.append(Case(case, image=path, label=labels.get(case)))
     if not cases:

@@ -123,3 +123,9 @@ def test_a_link_to_nowhere_is_a_case_that_will_fail_alone(tmp_path):
     touch(tmp_path, "case_00001.nii.gz")
     (tmp_path / "case_00002.nii.gz").symlink_to("missing")
     assert [case.case_id for case in find_cases(tmp_path)] == ["case_00001", "case_00002"]
+
+
+@pytest.mark.parametrize("name", ["segmentation.nii.gz", "aggregated_MAJ_seg.nii.gz", "prediction.mha"])
+def test_a_folder_of_a_mask_alone_is_no_case(tmp_path, name):
+    with pytest.raises(InputError, match="no case found"):
+        find_cases(touch(tmp_path, name))

@@ -12,6 +12,7 @@ from evaluation import parallel
 from evaluation.case import Settings
 from evaluation.matching import match
 from evaluation.parallel import map_cases
+from kits_submit.limits import FreeMemory
 from tests.evaluation.conftest import kidney_with_tumor
 
 LABELS = kidney_with_tumor()
@@ -57,7 +58,7 @@ def test_as_many_processes_as_fit_into_memory(
     pairs: list[Any], monkeypatch: pytest.MonkeyPatch, free: float, jobs: int
 ) -> None:
     monkeypatch.setattr(concurrent.futures, "ProcessPoolExecutor", DyingPool)
-    monkeypatch.setattr(parallel, "_free_bytes", lambda: free)
+    monkeypatch.setattr(parallel, "free_memory", lambda: FreeMemory(int(free), int(free), "test"))
     assert len(list(map_cases(SETTINGS, pairs, 8))) == 3
     assert DyingPool.opened == jobs
 
@@ -66,5 +67,5 @@ def test_no_process_where_memory_is_short(pairs: list[Any], monkeypatch: pytest.
     monkeypatch.setattr(
         concurrent.futures, "ProcessPoolExecutor", lambda *_, **__: pytest.fail("a process was started")
     )
-    monkeypatch.setattr(parallel, "_free_bytes", lambda: 1.0)
+    monkeypatch.setattr(parallel, "free_memory", lambda: FreeMemory(1, 1, "test"))
     assert len(list(map_cases(SETTINGS, pairs, 8))) == 3
