@@ -15,10 +15,12 @@ from kits_submit import gpu_check
 from kits_submit.cli import build_app
 from kits_submit.commands.options import DEFAULT_MODEL
 from kits_submit.engine.model import Model, load_model
-from kits_submit.engine.onnxruntime import OnnxRuntimeEngine
+from kits_submit.engine.onnxruntime import OnnxRuntimeEngine, _provider_options
 from kits_submit.engine.protocol import Engine
+from kits_submit.engine.select import Selection
 from kits_submit.errors import DeviceError, InputError
 from kits_submit.gpu_check import Candidate, Check, check_engines
+from kits_submit.parity import trust
 from kits_submit.types import Batch, Logits
 
 
@@ -85,6 +87,29 @@ def test_what_cannot_start(model: Model, image: np.ndarray) -> None:
         Check("a", "starts", "SKIP", "no TensorRT here"),
         Check("b", "starts", "FAIL", "no TensorRT here"),
     ]
+
+
+def test_an_engine_that_answers_otherwise_gets_no_case(model: Model) -> None:
+    cpu = OnnxRuntimeEngine(model.content, "cpu")
+    chosen = Selection(Standin(model, "other labels"), (), "cuda", [("cpu", lambda: cpu)])
+    trust(chosen, model)
+    assert chosen.engine is cpu
+    assert chosen.steps[0].startswith("cuda: CUDAExecutionProvider answers otherwise than the CPU")
+    with pytest.raises(DeviceError, match="answers otherwise"):
+        trust(Selection(Standin(model, "other labels")), model)
+    good = Selection(Standin(model), (), "cuda", [("cpu", lambda: cpu)])
+    trust(good, model)
+    assert good.rung == "cuda"
+
+
+def test_what_tensorrt_builds_is_kept_by_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    kept = [_provider_options("tensorrt", content)["trt_engine_cache_path"] for content in (b"a", b"b", b"a")]
+    assert kept[0] == kept[2] != kept[1]
+    assert all(Path(folder).is_dir() for folder in kept)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    (tmp_path / "file").touch()
+    assert _provider_options("tensorrt", b"a") == {}
 
 
 def test_without_a_gpu_it_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -44,10 +44,12 @@ _SHIPPED = replace(
     preset="shipped",
     holdout=0.0,
     omit_cases=("case_90004",),
+    pretrain=True,
     implants=12,
     beside_phantoms=12,
     augmentation=1.0,
-    max_steps=1800,
+    learning_rate=2e-3,
+    max_steps=1200,
     keep="last",
 )
 

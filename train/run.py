@@ -57,14 +57,16 @@ def run_training(request: Request, place: Place) -> StageResult:
     make_deterministic(request.config)
     with _alone(request.out, place):
         init = _pretrained(request, place) if request.config.pretrain and request.init is None else request.init
-        first, split = _stage(request.out, request.data, request.config, request, place, init=init)
+        stage, split = _stage(request.out, request.data, request.config, request, place, init=init)
+        first = stage.run(request.limits)
         second = request.config.second()
         if second is None:
             return first
         place.events.said(f"second stage, patches of {' x '.join(map(str, second.patch))}")
         best = load_checkpoint(first.best)
         data = request.interpolated or request.data
-        return _stage(request.out / SECOND, data, second, request, place, init=best, split=split)[0]
+        stage, _ = _stage(request.out / SECOND, data, second, request, place, init=best, split=split)
+        return stage.run(request.limits)
 
 
 def _pretrained(request: Request, place: Place) -> Checkpoint:
@@ -75,8 +77,8 @@ def _pretrained(request: Request, place: Place) -> Checkpoint:
     if place.workers.first:
         draw_phantoms(folder, config.phantoms, config.seed, place.events)
     place.workers.gather(None)
-    done, _ = _stage(folder, folder / PHANTOMS, config, request, place, init=None)
-    return load_checkpoint(done.best)
+    stage, _ = _stage(folder, folder / PHANTOMS, config, request, place, init=None)
+    return stage.train(request.limits)
 
 
 def _stage(
@@ -88,10 +90,10 @@ def _stage(
     *,
     init: Checkpoint | None,
     split: Split | None = None,
-) -> tuple[StageResult, Split]:
+) -> tuple[Stage, Split]:
     cache = request.cache or request.out / "cache"
     dataset = prepare_dataset(data, config, folder, cache, place.events, place.workers, split=split)
-    return Stage(folder, dataset, config, place, init=init).run(request.limits), dataset.split
+    return Stage(folder, dataset, config, place, init=init), dataset.split
 
 
 def begin(out: Path, config: TrainConfig, *, resume: bool) -> None:

@@ -95,12 +95,16 @@ class Stage:
                 write_text(folder / f"{name}.json", text)
             write_text(folder / "split.json", json.dumps(asdict(dataset.split)))
 
-    def run(self, limits: Limits) -> StageResult:
-        """Train to the end, unless that is done, and score the best state."""
+    def train(self, limits: Limits) -> Checkpoint:
+        """Train to the end, unless that is done; the best state."""
         if not self.finished:
             self._fit(limits)
         self.place.workers.gather(self.trainer.step)  # wait until the first has written
-        best = load_checkpoint(self.folder / BEST)
+        return load_checkpoint(self.folder / BEST)
+
+    def run(self, limits: Limits) -> StageResult:
+        """`train`, and score the best state."""
+        best = self.train(limits)
         scores = self._scores(best)
         return StageResult(self.folder / BEST, best.recipe, self.trainer.step, tuple(scores), self._waited())
 

@@ -79,6 +79,7 @@ def run_command(
     from kits_submit.commands.plan import patch_plan
     from kits_submit.engine.model import load_model
     from kits_submit.engine.select import select_engine
+    from kits_submit.parity import trust
     from kits_submit.pipeline import run_cases
     from kits_submit.submission import output_folder
 
@@ -88,6 +89,7 @@ def run_command(
     truths = _truths(cases, labels)
     loaded = load_model(model)
     selection = select_engine(device, loaded, require_gpu=require_gpu)
+    trust(selection, loaded)
     plan = patch_plan(loaded.recipe, patch, margin, overlap)
     with output_folder(output):
         ledger = _ledger(cases, output, loaded, selection, plan, started, fresh=fresh)

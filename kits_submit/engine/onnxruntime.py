@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -57,7 +59,7 @@ class OnnxRuntimeEngine:
             options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
         try:
             self._session = onnxruntime.InferenceSession(
-                content, options, providers=[(provider, _OPTIONS.get(device, {}))]
+                content, options, providers=[(provider, _provider_options(device, content))]
             )
         except Exception as error:  # C++ exceptions without a common public base
             raise DeviceError(f"{provider} did not start ({first_line(error)})", fix="try --device auto") from error
@@ -97,6 +99,19 @@ class OnnxRuntimeEngine:
         self._session.run_with_iobinding(self._binding)
         logits: Logits = self._binding.copy_outputs_to_cpu()[0]
         return logits
+
+
+def _provider_options(device: str, content: bytes) -> dict[str, str]:
+    """What TensorRT builds takes minutes: kept in the user's cache by model, ONNX Runtime adds GPU and shape."""
+    if device != "tensorrt":
+        return _OPTIONS.get(device, {})
+    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "kits-submit"
+    kept = folder / hashlib.sha256(content).hexdigest()[:16]
+    try:
+        kept.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return {}
+    return {"trt_engine_cache_enable": "1", "trt_engine_cache_path": str(kept)}
 
 
 def _is_out_of_memory(error: Exception) -> bool:
