@@ -40,11 +40,12 @@ $(VENV)/.dev: pyproject.toml requirements.lock | $(VENV)/bin/python
 	$(PIP) --editable '.[dev]'
 	@touch $@ $(VENV)/.runtime
 
-demo: $(VENV)/.runtime  ## three phantoms, segmented and scored with the shipped model
+demo: $(VENV)/.runtime  ## three phantoms and a real scan, segmented and scored with the shipped model
 	@rm -rf build/demo
 	$(BIN)/kits-submit phantom build/demo/cases --cases 3 --seed $(SEED) --max-slices 110
-	$(BIN)/python entrypoint.py build/demo/cases build/demo/predictions
-	@echo 'cases: build/demo/cases   masks, scores.csv, scores.json, run.json: build/demo/predictions'
+	@cp -r examples/case_90005 build/demo/cases/
+	$(BIN)/python entrypoint.py build/demo/cases build/demo/predictions --pictures
+	@echo 'cases: build/demo/cases   masks, pictures, scores.csv, scores.json, run.json: build/demo/predictions'
 
 test: $(VENV)/.dev  ## the whole test suite
 	$(BIN)/python -m pytest

@@ -40,6 +40,7 @@ CONFIG = replace(
     patients=2,
     learning_rate=1e-3,
     warmup=0.0,
+    tumor_shift=0.0,
     max_steps=3,
     loaders=0,
     tensorboard=False,
@@ -96,6 +97,18 @@ def test_a_training_is_a_function_of_its_seed() -> None:
         assert torch.equal(a, b)
     other = fit(replace(CONFIG, seed=1))[0]  # same first weights, other dropout
     assert not torch.equal(first.network.decoder.output.weight, other.network.decoder.output.weight)
+
+
+def test_a_shifted_tumor_is_a_bias_that_the_loss_does_not_see() -> None:
+    plain, leaning = trainer(CONFIG), trainer(replace(CONFIG, tumor_shift=1.5))
+    with torch.no_grad():
+        leaning.network.decoder.output.bias[2] += 1.5  # type: ignore[index]
+    for one in (plain, leaning):
+        one.fit(Limits(), lambda _: None)
+    difference = leaning.network.decoder.output.bias - plain.network.decoder.output.bias
+    assert torch.allclose(difference, torch.tensor([0.0, 0.0, 1.5]), atol=1e-4)
+    for a, b in zip(plain.network.encoder.parameters(), leaning.network.encoder.parameters(), strict=True):
+        assert torch.allclose(a, b, atol=1e-4)
 
 
 def test_the_network_trains_in_channels_last() -> None:

@@ -101,6 +101,12 @@ class TrainConfig:
         "What its sums run over: a batch's are its largest tumors', a patch's weigh small ones as much.",
     )
     tversky_smooth: float = option(1.0, REAL, _POSITIVE, "Voxels added to both sides of its ratio.")
+    tumor_shift: float = option(
+        0.0,
+        REAL,
+        _AT_LEAST_0,
+        "Taken off the tumor's logit in the loss, so that the answer leans to it (Menon et al., arXiv 2007.07314).",
+    )
     focal_weight: float = option(0.5, REAL, _AT_LEAST_0, "Of Focal beside Tversky (paper, Table 3).")
     focal_gamma: float = option(
         2.0,

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from kits_submit.errors import ModelError
+from kits_submit.types import TUMOR
 from train.config import TrainConfig
 from train.device import Precision, compiled, gpu_mb
 from train.distributed import Workers, synchronise
@@ -227,7 +228,7 @@ def train_step(
     with precision.autocast():
         logits = model(image)
     parts = combined_loss(
-        logits.to(precision.dtype),
+        shifted(logits.to(precision.dtype), config.tumor_shift),
         label,
         alpha=config.tversky_alpha,
         beta=config.tversky_beta,
@@ -241,6 +242,15 @@ def train_step(
         raise ModelError(f"the training diverged: the loss is {parts.total.item()}", fix="lower the learning rate")
     precision.step(parts.total, optimizer)
     return LossParts(parts.total.detach(), parts.tversky.detach(), parts.focal.detach())
+
+
+def shifted(logits_NKZYX: Tensor, tumor_shift: float) -> Tensor:
+    """The logits with `tumor_shift` taken off the tumor's: what the loss sees."""
+    if not tumor_shift:
+        return logits_NKZYX
+    shift = torch.zeros(logits_NKZYX.shape[1], dtype=logits_NKZYX.dtype, device=logits_NKZYX.device)
+    shift[TUMOR] = tumor_shift
+    return logits_NKZYX - shift[:, None, None, None]
 
 
 def to_tensors(batch: PatchBatch, device: torch.device, dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tensor]:
