@@ -21,6 +21,9 @@ def export_command(
     out: Annotated[Path, typer.Option(help="The ONNX file; its parity report goes beside it.")] = Path(
         "build/kits.onnx"
     ),
+    tumor_shift: Annotated[
+        float, typer.Option(help="Added to the tumor's logit: above 0 marks more tumor and misses less.")
+    ] = 0.0,
     half: Annotated[
         bool, typer.Option("--half", help="An exported model (.onnx) once more, in fp16, for GPUs.")
     ] = False,
@@ -34,7 +37,7 @@ def export_command(
         return
     checkpoint = newest_checkpoint(Path("runs")) if source is None else checkpoint_of(source)
     report = out.with_suffix(".parity.json")
-    difference, size = export(checkpoint, out, report)
+    difference, size = export(checkpoint, out, report, tumor_shift)
     Console(stderr=True).print(
         f"{checkpoint} -> {out} ({size / 1e6:.2f} MB); torch and ONNX Runtime differ by at most {difference:.1e} "
         f"({report})",
@@ -43,7 +46,7 @@ def export_command(
     )
 
 
-def export(checkpoint: Path, out: Path, report: Path) -> tuple[float, int]:
+def export(checkpoint: Path, out: Path, report: Path, tumor_shift: float = 0.0) -> tuple[float, int]:
     """Export, verify, then write: (largest difference of a logit, bytes of the file).
 
     Raises:
@@ -55,7 +58,7 @@ def export(checkpoint: Path, out: Path, report: Path) -> tuple[float, int]:
     from kits_submit.nifti import replacing
     from train.checkpoint import load_checkpoint
 
-    trained = load_checkpoint(checkpoint)
+    trained = load_checkpoint(checkpoint).leaning(tumor_shift)
     content = to_onnx(trained).SerializeToString()
     parity = verify(content, trained.network(), trained.recipe)
     demand_parity(parity)

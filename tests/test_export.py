@@ -15,6 +15,8 @@ from torch import nn
 from export.cli import checkpoint_of, export, export_command, newest_checkpoint
 from export.graph import check_graph
 from export.verify import ParityReport, ShapeParity, compare, demand_parity, verify
+from kits_submit.engine.model import load_model
+from kits_submit.engine.onnxruntime import OnnxRuntimeEngine
 from kits_submit.errors import InputError, ModelError
 from kits_submit.recipe import METADATA_KEY, Recipe
 from train.checkpoint import Checkpoint, save_checkpoint
@@ -65,6 +67,16 @@ def test_the_recipe_is_inside(exported: Exported) -> None:
     (entry,) = exported.model.metadata_props
     assert entry.key == METADATA_KEY
     assert Recipe.from_json(entry.value) == replace(RECIPE, provenance={"steps": "700"})
+
+
+def test_a_shifted_tumor_is_a_bias_of_the_output(exported: Exported, tmp_path: Path) -> None:
+    export_command(exported.path.parents[1], tmp_path / "leaning.onnx", tumor_shift=1.5)
+    batch = np.random.default_rng(0).normal(size=(1, 1, 8, 8, 8)).astype(np.float32)
+    plain, leaning = (
+        OnnxRuntimeEngine(path.read_bytes(), "cpu").run(batch) for path in (exported.path, tmp_path / "leaning.onnx")
+    )
+    assert np.allclose(leaning - plain, np.array([0, 0, 1.5])[:, None, None, None], atol=1e-4)
+    assert load_model(tmp_path / "leaning.onnx").recipe.provenance["tumor_shift"] == "1.5"
 
 
 def test_the_graph(exported: Exported) -> None:

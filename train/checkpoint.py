@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from torch import Tensor
 from kits_submit.errors import InputError, KitsError, ModelError
 from kits_submit.nifti import replacing
 from kits_submit.recipe import Recipe
+from kits_submit.types import TUMOR
 from train.config import TrainConfig
 from train.network.deeplab import Architecture, DeepLab3D
 
@@ -54,6 +55,16 @@ class Checkpoint:
             ModelError: the weights are another architecture's.
         """
         return load_state(DeepLab3D(self.architecture), self.mean).eval()
+
+    def leaning(self, tumor_shift: float) -> Checkpoint:
+        """The same with `tumor_shift` added to the mean network's tumor logit, and noted in the Recipe."""
+        if not tumor_shift:
+            return self
+        mean = {name: value.clone() for name, value in self.mean.items()}
+        (bias,) = (value for name, value in mean.items() if name.endswith("output.bias"))
+        bias[TUMOR] += tumor_shift
+        provenance = {**self.recipe.provenance, "tumor_shift": f"{tumor_shift:g}"}
+        return replace(self, mean=mean, recipe=replace(self.recipe, provenance=provenance))
 
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
