@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,10 +11,11 @@ import pytest
 import torch
 
 from kits_submit.errors import GeometryError, InputError, LabelError, MixedError, VolumeError
+from kits_submit.recipe import Recipe
 from tests.test_train_data import phantom, write_case
-from tests.test_train_loop import SMALL, Heard, train, write_cases
+from tests.test_train_loop import RECIPE, SMALL, Heard, train, write_cases
 from train.cohort import KNOWN_BAD
-from train.dataset import Dataset, prepare_dataset
+from train.dataset import Dataset, prepare_dataset, same_data
 from train.distributed import Workers
 from train.fingerprint import measure
 from train.journal import HEADS, Journal, read_rows
@@ -192,3 +194,14 @@ def test_no_case_at_all_is_told(tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     with pytest.raises(InputError, match="no case found"):
         prepare(tmp_path / "data", Heard())
+
+
+def test_a_run_of_before_a_field_was_added_is_of_the_same_data() -> None:
+    def recipe_with(config: dict[str, object]) -> Recipe:
+        return replace(RECIPE, provenance={"data_sha256": "a", "config": json.dumps(config)})
+
+    whole = json.loads(SMALL.to_json())
+    before = {name: value for name, value in whole.items() if name not in ("pretrain", "implants")}
+    assert same_data(recipe_with(before), recipe_with(whole))
+    assert not same_data(recipe_with(before), recipe_with(whole | {"implants": 3}))
+    assert not same_data(recipe_with(before), recipe_with(whole | {"seed": 9}))

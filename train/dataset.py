@@ -125,7 +125,16 @@ def same_data(stored: Recipe, fresh: Recipe) -> bool:
     """Whether two Recipes are of the same data and numbers, whatever code made them and however they are refined."""
 
     def essence(recipe: Recipe) -> Recipe:
-        kept = {key: recipe.provenance.get(key, "") for key in ("data_sha256", "config")}
+        told = recipe.provenance
+        kept = {"data_sha256": told.get("data_sha256", ""), "config": _completed(told.get("config", ""))}
         return replace(recipe, refinement=fresh.refinement, provenance=kept)
 
     return essence(stored) == essence(fresh)
+
+
+def _completed(config: str) -> str:
+    """A config's JSON with the fields that were added after it was written, at their defaults."""
+    try:
+        return TrainConfig.from_json(config).to_json()
+    except InputError:
+        return config
