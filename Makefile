@@ -85,9 +85,13 @@ rehearse: $(VENV)/.runtime  ## the judge's run of INPUT=, with MEMORY= and SECON
 fuzz: $(VENV)/.dev  ## FUZZ= mutated files through the whole run (the tests do 2,000)
 	FUZZ=$(FUZZ) SEED=$(SEED) $(BIN)/python -m pytest tests/faults/test_mutations.py
 
-gpu-check: $(VENV)/.dev  ## on a machine with an NVIDIA GPU: CUDA, fp16, TensorRT against the CPU
-	$(BIN)/kits-submit export $(MODEL) --half --out build/kits.fp16.onnx
-	$(BIN)/kits-submit gpu-check --model $(MODEL) --half build/kits.fp16.onnx
+gpu-check: $(VENV)/.dev  ## on a machine with an NVIDIA GPU: CUDA, fp16, other forms, TensorRT against the CPU
+	$(BIN)/kits-submit export $(MODEL) --half --out build/fp16.onnx
+	$(BIN)/kits-submit export $(MODEL) --depthwise slices --out build/slices.onnx
+	$(BIN)/kits-submit export $(MODEL) --depthwise slices --half --out build/slices-fp16.onnx
+	$(BIN)/kits-submit export $(MODEL) --depthwise dense --out build/dense.onnx
+	$(BIN)/kits-submit gpu-check --model $(MODEL) --also build/fp16.onnx --also build/slices.onnx \
+		--also build/slices-fp16.onnx --also build/dense.onnx
 
 bench: $(VENV)/.dev  ## measured ratios, into build/bench
 	$(BIN)/python benchmarks/scoring.py

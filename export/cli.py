@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -15,7 +16,8 @@ def export_command(
     source: Annotated[
         Path | None,
         typer.Argument(
-            metavar="[RUN]", help="Run folder, checkpoint, or with --half a model. Default: the newest run."
+            metavar="[RUN]",
+            help="Run folder or checkpoint; with --half or --depthwise a model. Default: the newest run.",
         ),
     ] = None,
     out: Annotated[Path, typer.Option(help="The ONNX file; its parity report goes beside it.")] = Path(
@@ -27,13 +29,23 @@ def export_command(
     half: Annotated[
         bool, typer.Option("--half", help="An exported model (.onnx) once more, in fp16, for GPUs.")
     ] = False,
+    depthwise: Annotated[
+        str | None,
+        typer.Option(
+            metavar="slices|dense",
+            help="An exported model once more, its depthwise convolutions written otherwise, for GPUs.",
+        ),
+    ] = None,
 ) -> None:
     """Write a checkpoint as one ONNX file with its Recipe inside, checked against torch."""
     from rich.console import Console
 
-    if half:
-        written = export_half(source, out)
-        Console(stderr=True).print(f"{source} -> {out} ({written / 1e6:.2f} MB, fp16)", highlight=False, soft_wrap=True)
+    if half or depthwise is not None:
+        written = export_rewritten(source, out, half=half, depthwise=depthwise)
+        how = ", ".join(word for word in (depthwise, "fp16" if half else None) if word)
+        Console(stderr=True).print(
+            f"{source} -> {out} ({written / 1e6:.2f} MB, {how})", highlight=False, soft_wrap=True
+        )
         return
     checkpoint = newest_checkpoint(Path("runs")) if source is None else checkpoint_of(source)
     report = out.with_suffix(".parity.json")
@@ -68,23 +80,29 @@ def export(checkpoint: Path, out: Path, report: Path, tumor_shift: float = 0.0) 
     return parity.max_difference, len(content)
 
 
-def export_half(source: Path | None, out: Path) -> int:
-    """An exported model in fp16; bytes of the file.
+def export_rewritten(source: Path | None, out: Path, *, half: bool = False, depthwise: str | None = None) -> int:
+    """An exported model with its depthwise convolutions written otherwise, or in fp16, or both; bytes of the file.
 
     Raises:
-        InputError: no model is named, or `out` is the model itself.
-        ModelError: not a model of ours, or its labels do not stay.
+        InputError: no model is named, `out` is the model itself, or another form than `export.depthwise.FORMS`.
+        ModelError: not a model of ours, or its answers do not stay.
         OutputError: cannot be written.
     """
+    from export.depthwise import FORMS, rewrite_depthwise
     from export.half import to_half
     from kits_submit.engine.model import load_model
     from kits_submit.nifti import replacing
 
+    if depthwise not in (None, *FORMS):
+        raise InputError(f"--depthwise is {depthwise!r}", fix=f"use one of {', '.join(FORMS)}")
     if source is None or source.suffix != ".onnx":
-        raise InputError("--half takes an exported model", fix="name an .onnx file", path=source)
+        raise InputError("--half and --depthwise take an exported model", fix="name an .onnx file", path=source)
     if out.resolve() == source.resolve():
-        raise InputError("the fp16 model would replace its source", fix="give another --out", path=out)
-    content = to_half(load_model(source))
+        raise InputError("the rewritten model would replace its source", fix="give another --out", path=out)
+    model = load_model(source)
+    if depthwise is not None:
+        model = replace(model, content=rewrite_depthwise(model, depthwise))
+    content = to_half(model) if half else model.content
     with replacing(out) as stream:
         stream.write(content)
     return len(content)

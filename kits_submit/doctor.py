@@ -6,7 +6,6 @@ import ctypes
 import os
 import platform
 import shutil
-import subprocess
 import tempfile
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
@@ -18,6 +17,7 @@ from kits_submit.engine.onnxruntime import import_onnxruntime
 from kits_submit.engine.select import gpu_present, select_engine
 from kits_submit.errors import BudgetError, KitsError, OutputError
 from kits_submit.limits import free_memory
+from kits_submit.nvidia import gpus
 from kits_submit.parity import check_parity
 from kits_submit.recipe import Recipe
 
@@ -27,7 +27,6 @@ _PACKAGES = (
     "numpy", "scipy", "nibabel", "isal", "onnxruntime-gpu", "onnxruntime", "openvino", "nvidia-cuda-runtime-cu12",
     "nvidia-cudnn-cu12", "tensorrt",
 )  # fmt: skip
-_DRIVER_QUERY = ("nvidia-smi", "--query-gpu=name,driver_version,memory.total", "--format=csv,noheader")
 _MEDIAN_CASE = ((108, 512, 512), (3.0, 0.78, 0.78))  # of KiTS19
 _LARGEST_CASE = ((1059, 512, 512), (0.5, 0.78, 0.78))  # of KiTS19, case_00151
 _LEAST_DISK_BYTES = 100 << 20
@@ -73,12 +72,10 @@ def _gpu() -> Iterator[Fact]:
     if not gpu_present():
         yield "NVIDIA GPU", "none visible"
         return
-    try:
-        told = subprocess.run(_DRIVER_QUERY, capture_output=True, text=True, check=True, timeout=20).stdout  # noqa: S603
-        for line in told.splitlines():
-            name, driver, memory = (part.strip() for part in line.split(","))
-            yield "NVIDIA GPU", f"{name}, {memory}, driver {driver}"
-    except (OSError, ValueError, subprocess.SubprocessError):
+    told = gpus()
+    for gpu in told:
+        yield "NVIDIA GPU", f"{gpu.name}, {gpu.memory}, driver {gpu.driver}"
+    if not told:
         yield "NVIDIA GPU", "visible, but nvidia-smi does not answer"
     yield "CUDA of the driver", _driver_cuda()
 

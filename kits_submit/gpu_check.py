@@ -2,23 +2,24 @@
 
 A phantom is stitched by the CPU's ONNX Runtime, the reference, and by each engine of the GPU. A check passes where
 
+    settings      one of cuDNN's settings runs; the fastest is remembered (`engine.cudnn`)
     starts        the session runs on the GPU, as read back from it
     parity        logits of a small phantom agree with the CPU's, and a batch of two with one by one (`parity`)
     labels        at least 99.99 % of the phantom's voxels get the CPU's label
     steady        a second run, and one patch at a time, give the same labels
     throughput    it is faster than the CPU; Mvoxel/s of both
-    memory        what the process holds on the GPU stays under the limit
+    memory        what the GPUs hold beyond what they held before stays under the limit
 """
 
 from __future__ import annotations
 
-import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from kits_submit.engine.cudnn import CHOICES, Settings, remember, tried, words
 from kits_submit.engine.model import Model
 from kits_submit.engine.onnxruntime import OnnxRuntimeEngine, import_onnxruntime
 from kits_submit.engine.protocol import Engine
@@ -26,18 +27,18 @@ from kits_submit.engine.select import gpu_present
 from kits_submit.errors import DeviceError
 from kits_submit.grid import resample, target_shape
 from kits_submit.intensity import air, standardise
-from kits_submit.parity import check_parity
-from kits_submit.patches import PatchPlan
+from kits_submit.nvidia import gpu_bytes, gpus
+from kits_submit.parity import LABEL_SHARE, check_parity
 from kits_submit.phantom import draw_phantom
 from kits_submit.recipe import Recipe
-from kits_submit.stitch import stitch
+from kits_submit.stitch import batch_size, stitch
 from kits_submit.types import Image, Labels
 
 PASS, FAIL, SKIP = "PASS", "FAIL", "SKIP"
-AGREEMENT = 0.9999
+AGREEMENT = 1 - LABEL_SHARE
 MOST_GPU_MB = 8000.0  # half of the 16 GB that Grand Challenge's GPU has
+_SETTINGS_BATCH = 16
 _PHANTOM = (2019, 0)  # seed and case of `make demo`
-_MEMORY_QUERY = ("nvidia-smi", "--query-compute-apps=pid,used_memory", "--format=csv,noheader,nounits")
 
 
 @dataclass(frozen=True)
@@ -67,13 +68,15 @@ def require_gpu() -> None:
         raise DeviceError("this ONNX Runtime is built without CUDA", fix="pip install onnxruntime-gpu")
 
 
-def gpu_candidates(model: Model, half: Model | None = None) -> tuple[Candidate, ...]:
-    """CUDA with `model`, and with `half` (the same in fp16) where it is given; TensorRT where it is installed."""
-    cuda = Candidate("cuda fp32", lambda: OnnxRuntimeEngine(model.content, "cuda"))
+def gpu_candidates(model: Model, also: Sequence[Model] = ()) -> tuple[Candidate, ...]:
+    """CUDA with `model` and with `also`, the same network written otherwise; TensorRT where it is installed."""
+    cuda = Candidate("cuda", lambda: OnnxRuntimeEngine(model.content, "cuda"))
     tensorrt = Candidate("tensorrt", lambda: OnnxRuntimeEngine(model.content, "tensorrt"), optional=True)
-    if half is None:
-        return cuda, tensorrt
-    return cuda, Candidate("cuda fp16", lambda: OnnxRuntimeEngine(half.content, "cuda")), tensorrt
+    return cuda, *(_otherwise(other) for other in also), tensorrt
+
+
+def _otherwise(other: Model) -> Candidate:
+    return Candidate(f"cuda {other.path.stem}", lambda: OnnxRuntimeEngine(other.content, "cuda"))
 
 
 def check_engines(model: Model, candidates: tuple[Candidate, ...], image: Image | None = None) -> Iterator[Check]:
@@ -86,6 +89,7 @@ def check_engines(model: Model, candidates: tuple[Candidate, ...], image: Image 
     reference = OnnxRuntimeEngine(model.content, "cpu")
     truth, cpu_s = _timed(volume, model.recipe, reference)
     cpu_rate = volume.size / cpu_s / 1e6
+    held_before = gpu_bytes()
     for candidate in candidates:
         try:
             engine = candidate.start()
@@ -95,8 +99,26 @@ def check_engines(model: Model, candidates: tuple[Candidate, ...], image: Image 
         yield Check(candidate.name, "starts", PASS, f"{engine.name}, {engine.device}")
         try:
             yield from _checks(candidate.name, engine, model, volume, truth, cpu_rate)
+            yield _memory(candidate.name, held_before)
         except DeviceError as error:
             yield Check(candidate.name, "runs", FAIL, error.what)
+
+
+def choose_settings(model: Model, start: Callable[[Settings], Engine] | None = None) -> Check:
+    """Try cuDNN's settings on a full batch of the Recipe's patches, and remember the fastest for every later run.
+
+    Args:
+        start: an engine with given settings; None: ONNX Runtime's on CUDA.
+    """
+    start = start or (lambda settings: OnnxRuntimeEngine(model.content, "cuda", settings))
+    patch = model.recipe.patch
+    seconds = tried(start, np.zeros((_SETTINGS_BATCH, 1, *patch), np.float32))
+    if not seconds:
+        return Check("cuda", "settings", FAIL, "none of cuDNN's settings runs")
+    best = min(seconds, key=seconds.__getitem__)
+    kept = remember(model.content, gpus(), CHOICES[best])
+    times = "; ".join(f"{words(CHOICES[index])}: {1e3 * s:.1f} ms" for index, s in seconds.items())
+    return Check("cuda", "settings", PASS, f"{times}; the fastest is {'remembered' if kept else 'not kept: no cache'}")
 
 
 def phantom_image(recipe: Recipe) -> Image:
@@ -116,35 +138,27 @@ def _checks(name: str, engine: Engine, model: Model, volume: Image, truth: Label
     agreement = float(np.mean(labels == truth))
     yield Check(name, "labels", _of(agreement >= AGREEMENT), f"{agreement:.4%} of {labels.size} voxels as the CPU's")
     again, seconds = _timed(volume, model.recipe, engine)
-    single, _ = _timed(volume, model.recipe, engine, batch_size=1)
+    single, _ = _timed(volume, model.recipe, engine, at_once=1)
     other = int(np.count_nonzero(again != labels)), int(np.count_nonzero(single != labels))
     yield Check(name, "steady", _of(other == (0, 0)), f"{other[0]} voxels differ run to run, {other[1]} patch by patch")
     rate = volume.size / seconds / 1e6
     yield Check(name, "throughput", _of(rate > cpu_rate), f"{rate:.1f} Mvoxel/s, the CPU {cpu_rate:.1f}")
-    used = gpu_memory_mb()
-    if used is None:
-        yield Check(name, "memory", SKIP, "nvidia-smi does not tell")
-    else:
-        yield Check(name, "memory", _of(used <= MOST_GPU_MB), f"{used:.0f} MB of at most {MOST_GPU_MB:.0f} MB")
+
+
+def _memory(name: str, held_before: int | None) -> Check:
+    held = gpu_bytes()
+    if held is None or held_before is None:
+        return Check(name, "memory", SKIP, "nvidia-smi does not tell")
+    used = (held - held_before) / 1e6
+    return Check(name, "memory", _of(used <= MOST_GPU_MB), f"{used:.0f} MB of at most {MOST_GPU_MB:.0f} MB")
 
 
 def _of(holds: bool) -> str:
     return PASS if holds else FAIL
 
 
-def _timed(volume: Image, recipe: Recipe, engine: Engine, batch_size: int | None = None) -> tuple[Labels, float]:
-    plan = PatchPlan.of(recipe)
-    size = plan.size(volume.shape)
-    at_once = batch_size or max(1, engine.batch_voxels // int(np.prod(size)))
+def _timed(volume: Image, recipe: Recipe, engine: Engine, at_once: int | None = None) -> tuple[Labels, float]:
+    size = at_once or batch_size(engine, recipe.patch)
     started = time.monotonic()
-    probabilities = stitch(volume, recipe, engine, outside=air(recipe), batch_size=at_once)
+    probabilities = stitch(volume, recipe, engine, outside=air(recipe), batch_size=size)
     return probabilities.argmax(axis=0).astype(np.uint8), time.monotonic() - started
-
-
-def gpu_memory_mb() -> float | None:
-    """What the processes of this machine hold on its GPUs, the most of one; None where nvidia-smi does not tell."""
-    try:
-        told = subprocess.run(_MEMORY_QUERY, capture_output=True, text=True, check=True, timeout=20).stdout  # noqa: S603
-        return max((float(line.split(",")[1]) for line in told.splitlines()), default=None)
-    except (OSError, ValueError, IndexError, subprocess.SubprocessError):
-        return None

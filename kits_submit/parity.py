@@ -18,7 +18,7 @@ from kits_submit.types import Batch
 
 _PROBE = files("kits_submit") / "data" / "probe.npz"
 _TOLERANCE = 1e-2  # on logits; a broken fp16 engine answers all background
-_LABEL_SHARE = 1e-4
+LABEL_SHARE = 1e-4
 
 
 def probe(recipe: Recipe) -> Batch:
@@ -59,7 +59,7 @@ def check_parity(engine: Engine, model: Model) -> str:
     apart = float(np.abs(together - reference).max())
     batched = float(np.abs(together - alone).max())
     share = float(np.mean(together.argmax(axis=1) != reference.argmax(axis=1)))
-    if not (apart < _TOLERANCE and batched < _TOLERANCE and share < _LABEL_SHARE):
+    if not (apart < _TOLERANCE and batched < _TOLERANCE and share < LABEL_SHARE):
         raise DeviceError(
             f"{engine.device} answers otherwise than the CPU: logits by {apart:.3g}, {share:.2%} of the labels; "
             f"a batch of two differs from one by one by {batched:.3g}",

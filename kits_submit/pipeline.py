@@ -33,7 +33,7 @@ from kits_submit.patches import PatchPlan
 from kits_submit.postprocess import refine_in_place, volume_ml
 from kits_submit.recipe import Recipe
 from kits_submit.restore import Restorer, Slab
-from kits_submit.stitch import Arriving, Network, NotFinite, slabs
+from kits_submit.stitch import Arriving, Network, NotFinite, batch_size, slabs
 from kits_submit.submission import write_prediction
 from kits_submit.types import KIDNEY, TUMOR, Batch, Logits, Shape
 from kits_submit.volume import Grid, open_planes
@@ -164,7 +164,7 @@ class _Batch:
     def _network(self, result: CaseResult) -> Network:
         engine = self._selection.engine
         result.device = engine.device
-        size = max(1, engine.batch_voxels // math.prod(self._plan.patch))
+        size = batch_size(engine, self._plan.patch)
         return Network(_Clocked(engine, result), len(self._recipe.labels), air(self._recipe), size)
 
     def _told(self, result: CaseResult, done: int, total: int) -> None:

@@ -7,6 +7,7 @@ deep, and the network runs while the file is still being read.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
@@ -73,6 +74,11 @@ def stitch(
     for slab in slabs(volume, plan or PatchPlan.of(recipe), network, on_patches):
         probabilities[:, slab.start : slab.stop] = softmax(slab.scores)
     return probabilities
+
+
+def batch_size(engine: Engine, patch: Shape) -> int:
+    """How many patches at once keep the engine busy."""
+    return max(1, engine.batch_voxels // math.prod(patch))
 
 
 @dataclass

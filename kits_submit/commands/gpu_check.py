@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from pathlib import Path
 from typing import Annotated
 
@@ -14,21 +15,26 @@ from kits_submit.errors import DeviceError
 def gpu_check_command(
     *,
     model: ModelOption = DEFAULT_MODEL,
-    half: Annotated[Path | None, typer.Option(help="The model in fp16 (`kits-submit export --half`).")] = None,
+    also: Annotated[
+        list[Path] | None,
+        typer.Option(help="The model written otherwise (`kits-submit export --half`, `--depthwise`); may be repeated."),
+    ] = None,
 ) -> None:
-    """On a machine with an NVIDIA GPU: CUDA, fp16 and TensorRT against the CPU, throughput, memory.
+    """On a machine with an NVIDIA GPU: CUDA, other forms of the model and TensorRT against the CPU.
 
     Prints a PASS, FAIL or SKIP line a check; exit code 0 where none failed, 8 without a GPU or where one did.
     """
     from kits_submit.console import say
     from kits_submit.engine.model import load_model
-    from kits_submit.gpu_check import FAIL, check_engines, gpu_candidates, require_gpu
+    from kits_submit.gpu_check import FAIL, check_engines, choose_settings, gpu_candidates, require_gpu
 
     require_gpu()
     loaded = load_model(model)
     failed = 0
-    for check in check_engines(loaded, gpu_candidates(loaded, None if half is None else load_model(half))):
+    candidates = gpu_candidates(loaded, [load_model(path) for path in also or ()])
+    widest = max(len(candidate.name) for candidate in candidates)
+    for check in chain([choose_settings(loaded)], check_engines(loaded, candidates)):
         failed += check.verdict == FAIL
-        say(f"{check.verdict} {check.engine:<10} {check.name:<10} {check.finding}")
+        say(f"{check.verdict} {check.engine:<{widest}} {check.name:<10} {check.finding}")
     if failed:
         raise DeviceError(f"{failed} checks failed", fix="use --device cpu, and update the driver")

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import os
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from kits_submit.engine.cudnn import Settings, cache_folder, remembered
 from kits_submit.engine.protocol import OutOfMemory
 from kits_submit.errors import DeviceError, first_line
+from kits_submit.nvidia import gpus
 from kits_submit.types import Batch, Logits
 
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider", "tensorrt": "TensorrtExecutionProvider"}
@@ -40,12 +41,13 @@ class OnnxRuntimeEngine:
     Args:
         content: the ONNX file's bytes.
         device: a key of `PROVIDERS`.
+        settings: more of the provider's options; on `cuda` None takes what was found best here (`engine.cudnn`).
 
     Raises:
         DeviceError: the provider is not in this build, does not start, or another one is active.
     """
 
-    def __init__(self, content: bytes, device: str) -> None:
+    def __init__(self, content: bytes, device: str, settings: Settings | None = None) -> None:
         provider = PROVIDERS[device]
         onnxruntime = import_onnxruntime()
         if provider not in onnxruntime.get_available_providers():
@@ -59,7 +61,7 @@ class OnnxRuntimeEngine:
             options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
         try:
             self._session = onnxruntime.InferenceSession(
-                content, options, providers=[(provider, _provider_options(device, content))]
+                content, options, providers=[(provider, _provider_options(device, content, settings))]
             )
         except Exception as error:  # C++ exceptions without a common public base
             raise DeviceError(f"{provider} did not start ({first_line(error)})", fix="try --device auto") from error
@@ -101,12 +103,16 @@ class OnnxRuntimeEngine:
         return logits
 
 
-def _provider_options(device: str, content: bytes) -> dict[str, str]:
-    """What TensorRT builds takes minutes: kept in the user's cache by model, ONNX Runtime adds GPU and shape."""
-    if device != "tensorrt":
-        return _OPTIONS.get(device, {})
-    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "kits-submit"
-    kept = folder / hashlib.sha256(content).hexdigest()[:16]
+def _provider_options(device: str, content: bytes, settings: Settings | None = None) -> dict[str, str]:
+    if device == "tensorrt":
+        return {**_tensorrt_cache(content), **(settings or {})}
+    found = remembered(content, gpus()) if device == "cuda" and settings is None else settings
+    return {**_OPTIONS.get(device, {}), **(found or {})}
+
+
+def _tensorrt_cache(content: bytes) -> dict[str, str]:
+    """What TensorRT builds takes minutes: kept by model, ONNX Runtime adds GPU and shape."""
+    kept = cache_folder() / hashlib.sha256(content).hexdigest()[:16]
     try:
         kept.mkdir(parents=True, exist_ok=True)
     except OSError:

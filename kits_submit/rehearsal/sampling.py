@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -11,10 +9,11 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
+from kits_submit.nvidia import gpu_bytes
+
 PERIOD_S = 0.1  # FLARE's evaluation samples at this rate
 _GPU_PERIOD_S = 0.5
 _PROC = Path("/proc")
-_GPU_QUERY = ("nvidia-smi", "--query-gpu=memory.used", "--format=csv,noheader,nounits")
 
 
 @dataclass(frozen=True)
@@ -113,17 +112,6 @@ def tree_usage(root: int) -> tuple[int, int]:
         resident += 1024 * int(fields.get("VmRSS", "0 kB").split()[0])
         threads += int(fields.get("Threads", "1"))
     return resident, threads
-
-
-def gpu_bytes() -> int | None:
-    """Memory in use on all NVIDIA GPUs; None where none is seen."""
-    if shutil.which(_GPU_QUERY[0]) is None:
-        return None
-    try:
-        told = subprocess.run(_GPU_QUERY, capture_output=True, text=True, check=True, timeout=10).stdout  # noqa: S603
-        return sum(int(line) for line in told.split()) << 20
-    except (OSError, ValueError, subprocess.SubprocessError):
-        return None
 
 
 def _tree(root: int) -> list[int]:
