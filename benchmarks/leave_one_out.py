@@ -29,10 +29,12 @@ from scipy import ndimage
 
 from kits_submit.cases import Case, find_cases
 from kits_submit.postprocess import refine, volume_ml
+from kits_submit.recipe import Recipe
 from kits_submit.types import TUMOR, Labels, Spacing
-from train import best_of
-from train.checkpoint import Checkpoint, load_checkpoint
+from train import BEST, best_of
+from train.checkpoint import load_checkpoint
 from train.cohort import IMPLANTS
+from train.network.deeplab import DeepLab3D
 from train.presets import preset
 from train.validate import CaseScore, predict_case
 
@@ -86,10 +88,11 @@ def _train(data: Path, run: Path, name: str, case_id: str, options: Sequence[str
 
 def examined(run: Path, case: Case, *, held_out: bool) -> Found:
     """A volume, and its copies where the run has drawn some, by the run's last state."""
-    state = load_checkpoint(best_of(run) or run / "best.pt")
-    predicted, truth, spacing_mm = _refined(state, case)
+    state = load_checkpoint(run / BEST)
+    network = state.network()
+    predicted, truth, spacing_mm = _refined(network, state.recipe, case)
     score = CaseScore.of(case.case_id, predicted, truth, spacing_mm)
-    tumors = [_tumor(state, copy) for copy in _copies(run, case)] if held_out else []
+    tumors = [_tumor(network, state.recipe, copy) for copy in _copies(run, case)] if held_out else []
     large = [dice for dice, ml in tumors if ml >= LARGE_ML]
     return Found(
         run=run.name,
@@ -110,16 +113,16 @@ def _copies(run: Path, case: Case) -> list[Case]:
     return find_cases(folder) if folder.is_dir() else []
 
 
-def _tumor(state: Checkpoint, copy: Case) -> tuple[float, float]:
+def _tumor(network: DeepLab3D, recipe: Recipe, copy: Case) -> tuple[float, float]:
     """Tumor Dice of an implanted copy, and its tumor's mL."""
-    predicted, truth, spacing_mm = _refined(state, copy)
+    predicted, truth, spacing_mm = _refined(network, recipe, copy)
     score = CaseScore.of(copy.case_id, predicted, truth, spacing_mm)
     return score.tumor_dice, volume_ml(int(np.count_nonzero(truth == TUMOR)), spacing_mm)
 
 
-def _refined(state: Checkpoint, case: Case) -> tuple[Labels, Labels, Spacing]:
-    predicted, truth, spacing_mm = predict_case(state.network(), case, state.recipe)
-    return refine(predicted, spacing_mm, state.recipe.refinement), truth, spacing_mm
+def _refined(network: DeepLab3D, recipe: Recipe, case: Case) -> tuple[Labels, Labels, Spacing]:
+    predicted, truth, spacing_mm = predict_case(network, case, recipe)
+    return refine(predicted, spacing_mm, recipe.refinement), truth, spacing_mm
 
 
 def stray_ml(predicted: Labels, truth: Labels, spacing_mm: Spacing) -> float:

@@ -18,6 +18,7 @@ from train.cli import train_command
 from train.cohort import draw_phantoms
 from train.config import TrainConfig
 from train.display import RunDisplay
+from train.distributed import Workers
 from train.loop import StepReport
 from train.presets import preset
 from train.validate import CaseScore
@@ -97,9 +98,9 @@ def test_an_unknown_preset_is_told(tmp_path: Path) -> None:
 def test_phantoms_are_drawn_once(tmp_path: Path, drawn: list[tuple[int, int]]) -> None:
     display = RunDisplay(Console(file=io.StringIO()))
     for _ in range(2):
-        assert draw_phantoms(tmp_path, TINY.phantoms, TINY.seed, display) == tmp_path / "phantoms"
+        assert draw_phantoms(tmp_path, TINY.phantoms, TINY.seed, display, Workers()) == tmp_path / "phantoms"
     assert len(drawn) == 1
-    draw_phantoms(tmp_path, TINY.phantoms, 1, display)
+    draw_phantoms(tmp_path, TINY.phantoms, 1, display, Workers())
     assert [seed - drawn[0][1] for _, seed in drawn] == [0, 1]
     assert json.loads((tmp_path / "phantoms.json").read_text())["seed"] == drawn[1][1]
 

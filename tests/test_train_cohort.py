@@ -90,6 +90,12 @@ def test_names_that_cannot_be_held_out_are_told(tmp_path: Path, data: Path) -> N
             cohort.split(set(names(cohort)), configured(holdout_cases=held))
 
 
+def test_a_wrong_name_is_told_before_anything_is_drawn(tmp_path: Path, data: Path) -> None:
+    with pytest.raises(InputError, match="case_9, which is not in the data"):
+        gather(data, tmp_path, implants=1, holdout_cases=("case_9",))
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_all_cases_omitted(tmp_path: Path, data: Path) -> None:
     with pytest.raises(InputError, match="omit-cases leaves no case"):
         gather(data, tmp_path, omit_cases=("case_00003", "case_00004", "case_00005"))

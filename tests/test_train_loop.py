@@ -358,8 +358,8 @@ def test_init_starts_from_the_mean_weights(tmp_path: Path) -> None:
 def test_pretraining_is_a_training_of_its_own_that_hands_its_weights_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def draw(folder: Path, count: int, seed: int, _: object) -> None:
-        write_cases(folder / "phantoms", count)
+    def draw(folder: Path, count: int, *_: object) -> Path:
+        return write_cases(folder / "phantoms", count)
 
     monkeypatch.setattr("train.run.draw_phantoms", draw)
     monkeypatch.setattr("train.run.preset", lambda name: replace(SMALL, preset=name, phantoms=3))

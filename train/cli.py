@@ -123,11 +123,8 @@ def phantoms_of(run: Path, config: TrainConfig, events: Events, workers: Workers
     """`config.phantoms` synthetic cases to train on, drawn by the first worker, the others waiting."""
     from train.cohort import PHANTOMS, draw_phantoms
 
-    if workers.first:
-        events.said(f"no --data: training on {config.phantoms} phantoms, synthetic cases in {run / PHANTOMS}")
-        draw_phantoms(run, config.phantoms, config.seed, events)
-    workers.gather(None)
-    return run / PHANTOMS
+    events.said(f"no --data: training on {config.phantoms} phantoms, synthetic cases in {run / PHANTOMS}")
+    return draw_phantoms(run, config.phantoms, config.seed, events, workers)
 
 
 def set_threads(threads: int | None) -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from kits_submit.cases import Case, find_cases
@@ -87,21 +87,19 @@ def gather_cohort(data: Path, config: TrainConfig, folder: Path, events: Events,
     given = _wanted(find_cases(data), config, events)
     if not given:
         raise InputError("omit-cases leaves no case", fix="omit fewer", path=data)
+    if config.holdout_cases:
+        _named(config.holdout_cases, [case.case_id for case in given])  # before anything is drawn
     drawn: list[Case] = []
     source_of = {}
     if config.implants:
-        if workers.first:
-            _draw_implants(given, folder / IMPLANTS, config, events)
-        workers.gather(None)
+        _draw_implants(given, folder / IMPLANTS, config, events, workers)
         for case in given:
             for copy in _found(folder / IMPLANTS / case.case_id):
-                drawn.append(_renamed(copy, f"{case.case_id}+{copy.case_id.removeprefix('case_').lstrip('0') or 0}"))
+                drawn.append(replace(copy, case_id=f"{case.case_id}+{copy.number}"))
                 source_of[drawn[-1].case_id] = case.case_id
     if config.beside_phantoms:
-        if workers.first:
-            draw_phantoms(folder, config.beside_phantoms, config.seed, events)
-        workers.gather(None)
-        drawn += [_renamed(case, case.case_id.replace("case", "phantom")) for case in _found(folder / PHANTOMS)]
+        phantoms = find_cases(draw_phantoms(folder, config.beside_phantoms, config.seed, events, workers))
+        drawn += [replace(case, case_id=case.case_id.replace("case", "phantom")) for case in phantoms]
     return Cohort(tuple(given), tuple(drawn), source_of)
 
 
@@ -123,12 +121,8 @@ def _found(folder: Path) -> list[Case]:
     return find_cases(folder) if folder.is_dir() and any(folder.iterdir()) else []
 
 
-def _renamed(case: Case, case_id: str) -> Case:
-    return Case(case_id, case.image, case.label, case.folder)
-
-
-def draw_phantoms(folder: Path, count: int, seed: int, events: Events) -> Path:
-    """`count` synthetic cases under FOLDER/phantoms, unless the very same are there."""
+def draw_phantoms(folder: Path, count: int, seed: int, events: Events, workers: Workers) -> Path:
+    """`count` synthetic cases under FOLDER/phantoms, unless the very same are there; drawn by the first worker."""
     first_seed = PHANTOM_SEED + seed
     wanted = {"cases": count, "seed": first_seed, "matrix": PHANTOM_MATRIX, "max_slices": PHANTOM_SLICES}
 
@@ -143,10 +137,10 @@ def draw_phantoms(folder: Path, count: int, seed: int, events: Events) -> Path:
             on_case=events.advanced,
         )
 
-    return _once(folder / PHANTOMS, wanted, draw)
+    return _once(folder / PHANTOMS, wanted, draw, workers)
 
 
-def _draw_implants(cases: Sequence[Case], folder: Path, config: TrainConfig, events: Events) -> None:
+def _draw_implants(cases: Sequence[Case], folder: Path, config: TrainConfig, events: Events, workers: Workers) -> None:
     """`config.implants` copies of each case that has room for a tumor, unless the very same are there."""
     usable = [case for case in cases if case.image is not None and case.label is not None]
     wanted = {
@@ -167,18 +161,21 @@ def _draw_implants(cases: Sequence[Case], folder: Path, config: TrainConfig, eve
                 events.said(f"no tumor drawn into {case.case_id}: {error.what}")
             events.advanced(case.case_id)
 
-    _once(folder, wanted, draw)
+    _once(folder, wanted, draw, workers)
 
 
-def _once(folder: Path, wanted: Mapping[str, object], draw: Callable[[Path], None]) -> Path:
-    """What `draw` writes into `folder`, with a note of what it is beside it, written last; nothing where that is so."""
+def _once(folder: Path, wanted: Mapping[str, object], draw: Callable[[Path], None], workers: Workers) -> Path:
+    """What the first worker's `draw` writes into `folder`, with a note of what it is beside it, written last.
+
+    Nothing is drawn where the note says that it is there; the other workers wait.
+    """
     note = folder.with_suffix(".json")
     text = json.dumps(wanted, sort_keys=True)
-    if note.is_file() and note.read_text() == text:
-        return folder
-    note.unlink(missing_ok=True)
-    shutil.rmtree(folder, ignore_errors=True)
-    draw(folder)
-    with replacing(note) as stream:
-        stream.write(text.encode())
+    if workers.first and not (note.is_file() and note.read_text() == text):
+        note.unlink(missing_ok=True)
+        shutil.rmtree(folder, ignore_errors=True)
+        draw(folder)
+        with replacing(note) as stream:
+            stream.write(text.encode())
+    workers.gather(None)
     return folder

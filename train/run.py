@@ -18,9 +18,9 @@ from pathlib import Path
 from kits_submit.errors import InputError, OutputError
 from train import PRETRAINING, SECOND, best_of
 from train.checkpoint import Checkpoint, load_checkpoint
-from train.cohort import PHANTOMS, draw_phantoms
+from train.cohort import draw_phantoms
 from train.config import TrainConfig
-from train.dataset import prepare_dataset
+from train.dataset import Dataset, prepare_dataset
 from train.device import make_deterministic
 from train.loop import Limits
 from train.presets import preset
@@ -56,17 +56,18 @@ def run_training(request: Request, place: Place) -> StageResult:
     """
     make_deterministic(request.config)
     with _alone(request.out, place):
-        init = _pretrained(request, place) if request.config.pretrain and request.init is None else request.init
-        stage, split = _stage(request.out, request.data, request.config, request, place, init=init)
-        first = stage.run(request.limits)
-        second = request.config.second()
+        config, init = request.config, request.init
+        dataset = _prepared(request.out, request.data, config, request, place)
+        if config.pretrain and init is None and best_of(request.out) is None:
+            init = _pretrained(request, place)
+        first = Stage(request.out, dataset, config, place, init=init).run(request.limits)
+        second = config.second()
         if second is None:
             return first
         place.events.said(f"second stage, patches of {' x '.join(map(str, second.patch))}")
-        best = load_checkpoint(first.best)
-        data = request.interpolated or request.data
-        stage, _ = _stage(request.out / SECOND, data, second, request, place, init=best, split=split)
-        return stage.run(request.limits)
+        data, folder = request.interpolated or request.data, request.out / SECOND
+        dataset = _prepared(folder, data, second, request, place, split=dataset.split)
+        return Stage(folder, dataset, second, place, init=load_checkpoint(first.best)).run(request.limits)
 
 
 def _pretrained(request: Request, place: Place) -> Checkpoint:
@@ -74,26 +75,16 @@ def _pretrained(request: Request, place: Place) -> Checkpoint:
     folder = request.out / PRETRAINING
     config = replace(preset("demo"), seed=request.config.seed)
     place.events.said(f"pretraining on {config.phantoms} phantoms in {folder}")
-    if place.workers.first:
-        draw_phantoms(folder, config.phantoms, config.seed, place.events)
-    place.workers.gather(None)
-    stage, _ = _stage(folder, folder / PHANTOMS, config, request, place, init=None)
-    return stage.train(request.limits)
+    data = draw_phantoms(folder, config.phantoms, config.seed, place.events, place.workers)
+    dataset = _prepared(folder, data, config, request, place)
+    return Stage(folder, dataset, config, place).train(request.limits)
 
 
-def _stage(
-    folder: Path,
-    data: Path,
-    config: TrainConfig,
-    request: Request,
-    place: Place,
-    *,
-    init: Checkpoint | None,
-    split: Split | None = None,
-) -> tuple[Stage, Split]:
+def _prepared(
+    folder: Path, data: Path, config: TrainConfig, request: Request, place: Place, *, split: Split | None = None
+) -> Dataset:
     cache = request.cache or request.out / "cache"
-    dataset = prepare_dataset(data, config, folder, cache, place.events, place.workers, split=split)
-    return Stage(folder, dataset, config, place, init=init), dataset.split
+    return prepare_dataset(data, config, folder, cache, place.events, place.workers, split=split)
 
 
 def begin(out: Path, config: TrainConfig, *, resume: bool) -> None:
