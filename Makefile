@@ -88,10 +88,8 @@ fuzz: $(VENV)/.dev  ## FUZZ= mutated files through the whole run (the tests do 2
 gpu-check: $(VENV)/.dev  ## on a machine with an NVIDIA GPU: CUDA, fp16, other forms, TensorRT against the CPU
 	$(BIN)/kits-submit export $(MODEL) --half --out build/fp16.onnx
 	$(BIN)/kits-submit export $(MODEL) --depthwise slices --out build/slices.onnx
-	$(BIN)/kits-submit export $(MODEL) --depthwise slices --half --out build/slices-fp16.onnx
 	$(BIN)/kits-submit export $(MODEL) --depthwise dense --out build/dense.onnx
-	$(BIN)/kits-submit gpu-check --model $(MODEL) --also build/fp16.onnx --also build/slices.onnx \
-		--also build/slices-fp16.onnx --also build/dense.onnx
+	$(BIN)/kits-submit gpu-check --model $(MODEL) --also build/fp16.onnx --also build/slices.onnx --also build/dense.onnx
 
 bench: $(VENV)/.dev  ## measured ratios, into build/bench
 	$(BIN)/python benchmarks/scoring.py

@@ -32,7 +32,7 @@ from kits_submit.postprocess import refine, volume_ml
 from kits_submit.recipe import Recipe
 from kits_submit.types import TUMOR, Labels, Spacing
 from train import BEST, best_of
-from train.checkpoint import load_checkpoint
+from train.checkpoint import Checkpoint, load_checkpoint
 from train.cohort import IMPLANTS
 from train.network.deeplab import DeepLab3D
 from train.presets import preset
@@ -65,6 +65,7 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--preset", default="shipped")
     parser.add_argument("--cases")
+    parser.add_argument("--tumor-shift", type=float, default=0.0, help="as of `kits-submit export`")
     own = sys.argv[1:]
     cut = own.index("--") if "--" in own else len(own)
     given = parser.parse_args(own[:cut])
@@ -76,7 +77,9 @@ def main() -> None:
         if case.case_id in wanted:
             run = given.out / case.case_id
             _train(given.data, run, given.preset, case.case_id, own[cut + 1 :])
-            found += [examined(run, case, held_out=True), *(examined(run, one, held_out=False) for one in omitted)]
+            state = load_checkpoint(best_of(run) or run / BEST).leaning(given.tumor_shift)
+            found.append(examined(run, state, case, held_out=True))
+            found += [examined(run, state, one, held_out=False) for one in omitted]
             _report(found, given.out)
 
 
@@ -86,9 +89,8 @@ def _train(data: Path, run: Path, name: str, case_id: str, options: Sequence[str
     subprocess.run(command, check=True)
 
 
-def examined(run: Path, case: Case, *, held_out: bool) -> Found:
+def examined(run: Path, state: Checkpoint, case: Case, *, held_out: bool) -> Found:
     """A volume, and its copies where the run has drawn some, by the run's last state."""
-    state = load_checkpoint(run / BEST)
     network = state.network()
     predicted, truth, spacing_mm = _refined(network, state.recipe, case)
     score = CaseScore.of(case.case_id, predicted, truth, spacing_mm)

@@ -41,6 +41,8 @@ def export_command(
     from rich.console import Console
 
     if half or depthwise is not None:
+        if tumor_shift:
+            raise InputError("--tumor-shift is for a run, not for a model", fix="shift first, then rewrite the model")
         written = export_rewritten(source, out, half=half, depthwise=depthwise)
         how = ", ".join(word for word in (depthwise, "fp16" if half else None) if word)
         Console(stderr=True).print(

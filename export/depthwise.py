@@ -1,13 +1,14 @@
 """The same network with its depthwise 3x3x3 convolutions written otherwise, for engines that run them slowly.
 
-cuDNN has no fast kernel for grouped convolution in 3-D (pytorch#34089: 62.8 ms against 9.7 ms for its 2-D slices). Two
+cuDNN's grouped convolutions in 3-D are reported slow (pytorch#34089: six times a loop of 2-D ones over slices). Two
 other ways to write y[z] = sum over k of w[k] * x[z + (k - 1) d]:
 
     slices   three 1x3x3 depthwise convolutions, each over the input shifted along Z by (k - 1) d, and their sum
     dense    one ordinary convolution whose kernel is zero between channels; only where channels are few, for it
              multiplies by as many zeros
 
-Neither wins on a CPU (docs/engine.md), so `kits-submit export` writes neither unless asked.
+Neither wins on a CPU (docs/engine.md), and `kits-submit gpu-check` measures whether one does on a GPU, so
+`kits-submit export` writes neither unless asked.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ from kits_submit.engine.onnxruntime import OnnxRuntimeEngine
 from kits_submit.errors import ModelError
 from kits_submit.parity import probe
 
+Kernel = npt.NDArray[Any]
+
 FORMS = ("slices", "dense")
 DENSE_CHANNELS = 16
 TOLERANCE = 1e-5  # of a logit, relative to the largest
@@ -35,22 +38,22 @@ def rewrite_depthwise(model: Model, form: str) -> bytes:
     """The ONNX file's bytes with each depthwise 3x3x3 convolution as `form` has it, the Recipe kept.
 
     Raises:
-        ModelError: a logit of a piece of a phantom moves by more than rounding.
+        ModelError: nothing in it is to be rewritten, or a logit of a piece of a phantom moves by more than rounding.
     """
     written = onnx.load_model_from_string(model.content)
     graph = written.graph
     weights = {tensor.name: tensor for tensor in graph.initializer}
     nodes: list[onnx.NodeProto] = []
     for node in graph.node:
-        kernel = numpy_helper.to_array(weights[node.input[1]]) if node.op_type == "Conv" else None
-        if kernel is None or not _is_depthwise(node, kernel):
+        kernel = _depthwise_kernel(node, weights)
+        if kernel is None or (form == "dense" and len(kernel) > DENSE_CHANNELS):
             nodes.append(node)
         elif form == "slices":
             nodes += _slices(node, kernel, graph.initializer)
-        elif len(kernel) <= DENSE_CHANNELS:
-            nodes.append(_dense(node, kernel, graph.initializer))
         else:
-            nodes.append(node)
+            nodes.append(_dense(node, kernel, graph.initializer))
+    if list(graph.node) == nodes:
+        raise ModelError("no depthwise 3x3x3 convolution to rewrite", fix="give it as exported", path=model.path)
     del graph.node[:]
     graph.node.extend(nodes)
     _drop_unused(graph)
@@ -60,11 +63,14 @@ def rewrite_depthwise(model: Model, form: str) -> bytes:
     return content
 
 
-def _is_depthwise(node: onnx.NodeProto, kernel: npt.NDArray[np.float32]) -> bool:
-    return kernel.shape[1:] == (1, 3, 3, 3) and _attributes(node).get("group") == len(kernel)
+def _depthwise_kernel(node: onnx.NodeProto, weights: dict[str, onnx.TensorProto]) -> Kernel | None:
+    if node.op_type != "Conv" or node.input[1] not in weights:
+        return None
+    kernel = numpy_helper.to_array(weights[node.input[1]])
+    return kernel if kernel.shape[1:] == (1, 3, 3, 3) and _attributes(node)["group"] == len(kernel) else None
 
 
-def _slices(node: onnx.NodeProto, kernel: npt.NDArray[np.float32], store: Any) -> Iterator[onnx.NodeProto]:
+def _slices(node: onnx.NodeProto, kernel: Kernel, store: Any) -> Iterator[onnx.NodeProto]:
     has = _attributes(node)
     prefix = node.output[0]
     dilation, stride, before, after = has["dilations"][0], has["strides"][0], has["pads"][0], has["pads"][3]
@@ -90,9 +96,9 @@ def _slices(node: onnx.NodeProto, kernel: npt.NDArray[np.float32], store: Any) -
     yield helper.make_node("Add", [f"{prefix}/01", f"{prefix}/2/y"], [prefix])
 
 
-def _dense(node: onnx.NodeProto, kernel: npt.NDArray[np.float32], store: Any) -> onnx.NodeProto:
+def _dense(node: onnx.NodeProto, kernel: Kernel, store: Any) -> onnx.NodeProto:
     channels = np.arange(len(kernel))
-    full = np.zeros((len(kernel), len(kernel), 3, 3, 3), np.float32)
+    full = np.zeros((len(kernel), len(kernel), 3, 3, 3), kernel.dtype)
     full[channels, channels] = kernel[:, 0]
     name = f"{node.output[0]}/dense"
     store.append(numpy_helper.from_array(full, name))
@@ -102,7 +108,8 @@ def _dense(node: onnx.NodeProto, kernel: npt.NDArray[np.float32], store: Any) ->
 
 
 def _attributes(node: onnx.NodeProto) -> dict[str, Any]:
-    return {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
+    given = {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
+    return {"group": 1, "dilations": [1] * 3, "strides": [1] * 3, "pads": [0] * 6, **given}
 
 
 def _constant(store: Any, name: str, values: list[int]) -> str:

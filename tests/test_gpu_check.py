@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,21 +13,22 @@ import onnx
 import pytest
 from typer.testing import CliRunner
 
-from export.cli import export_rewritten
+from export.cli import export_command, export_rewritten
 from export.depthwise import DENSE_CHANNELS, rewrite_depthwise
 from export.half import label_agreement
 from kits_submit import gpu_check
 from kits_submit.cli import build_app
 from kits_submit.commands.options import DEFAULT_MODEL
-from kits_submit.engine.cudnn import CHOICES, Settings, remembered
+from kits_submit.engine.cudnn import CHOICES, Settings, remember, remembered, words
 from kits_submit.engine.model import Model, load_model
 from kits_submit.engine.onnxruntime import OnnxRuntimeEngine, _provider_options
 from kits_submit.engine.protocol import Engine, OutOfMemory
 from kits_submit.engine.select import Selection
 from kits_submit.errors import DeviceError, InputError, ModelError
-from kits_submit.gpu_check import Candidate, Check, check_engines, choose_settings, gpu_candidates
+from kits_submit.gpu_check import Candidate, Check, check_engines, gpu_candidates
 from kits_submit.nvidia import Gpu, gpu_bytes, gpus
 from kits_submit.parity import trust
+from kits_submit.recipe import METADATA_KEY
 from kits_submit.types import Batch, Logits
 
 
@@ -42,6 +45,8 @@ class Standin:
         logits = self._engine.run(batch)
         if self._fault == "dies" and self._calls > 3:
             raise DeviceError("the GPU is gone", fix="")
+        if self._fault == "nan":
+            return logits * np.float32("nan")
         if self._fault == "other labels":
             return np.ascontiguousarray(logits[:, ::-1])
         if self._fault == "unsteady" and self._calls > 8:
@@ -62,7 +67,7 @@ def model() -> Model:
 
 
 def verdicts(model: Model, image: np.ndarray, engine: Engine) -> dict[str, Check]:
-    return {check.name: check for check in check_engines(model, (Candidate("it", lambda: engine),), image)}
+    return {check.name: check for check in check_engines(model, (Candidate("it", lambda _: engine),), image)}
 
 
 def test_an_engine_that_holds(model: Model, image: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -77,7 +82,8 @@ def test_an_engine_that_holds(model: Model, image: np.ndarray, monkeypatch: pyte
 
 
 @pytest.mark.parametrize(
-    ("fault", "failing"), [("other labels", {"parity", "labels"}), ("unsteady", {"steady"}), ("dies", {"runs"})]
+    ("fault", "failing"),
+    [("other labels", {"parity", "labels"}), ("unsteady", {"steady"}), ("dies", {"runs"}), ("nan", {"parity", "runs"})],
 )
 def test_an_engine_that_fails(model: Model, image: np.ndarray, fault: str, failing: set[str]) -> None:
     found = verdicts(model, image, Standin(model, fault))
@@ -85,7 +91,7 @@ def test_an_engine_that_fails(model: Model, image: np.ndarray, fault: str, faili
 
 
 def test_what_cannot_start(model: Model, image: np.ndarray) -> None:
-    def refuse() -> Engine:
+    def refuse(_: Settings) -> Engine:
         raise DeviceError("no TensorRT here", fix="")
 
     checks = list(check_engines(model, (Candidate("a", refuse, optional=True), Candidate("b", refuse)), image))
@@ -121,64 +127,101 @@ def test_what_tensorrt_builds_is_kept_by_model(tmp_path: Path, monkeypatch: pyte
 SMI = Gpu("NVIDIA A10G", "550.1", "23028 MiB")
 
 
-class Paced:
-    """An engine whose batches take as long as it is told."""
+class Paced(Standin):
+    """A stand-in that takes so much longer."""
 
-    name, device, batch_voxels = "stand-in 1", "CUDAExecutionProvider", 1 << 17
-
-    def __init__(self, seconds: float) -> None:
+    def __init__(self, model: Model, seconds: float, fault: str = "") -> None:
+        super().__init__(model, fault)
         self._seconds = seconds
 
     def run(self, batch: Batch) -> Logits:
         time.sleep(self._seconds)
-        return batch
+        return super().run(batch)
 
 
-def test_the_fastest_of_cudnns_settings_is_remembered_by_gpu_and_model(
-    tmp_path: Path, model: Model, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def settings_check(model: Model, image: np.ndarray, start: Callable[[Settings], Engine]) -> Check:
+    checks = check_engines(model, (Candidate("it", start, model.content),), image)
+    return next(check for check in checks if check.name == "settings")
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setattr(gpu_check, "gpus", lambda: [SMI])
-    monkeypatch.setattr("kits_submit.engine.onnxruntime.gpus", lambda: [SMI])
+    monkeypatch.setattr("kits_submit.engine.cudnn.gpus", lambda: [SMI])
+    return tmp_path / "kits-submit"
+
+
+def test_the_fastest_of_cudnns_settings_that_answers_is_remembered_by_gpu_and_model(
+    cache: Path, model: Model, image: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert "cudnn_conv_algo_search" not in _provider_options("cuda", model.content)
 
     def start(settings: Settings) -> Engine:
-        if settings == CHOICES[0]:
+        if settings == CHOICES[1]:
             raise OutOfMemory("no room for it", fix="")
-        return Paced(0.002 if settings == CHOICES[2] else 0.02)
+        fault = "other labels" if settings == CHOICES[3] else ""
+        return Paced(model, 0.0 if settings == CHOICES[2] else 0.05, fault)
 
-    check = choose_settings(model, start)
+    check = settings_check(model, image, start)
     assert check.verdict == "PASS"
-    assert "EXHAUSTIVE, workspace 1" not in check.finding
-    assert check.finding.endswith("the fastest is remembered")
+    tried = [choice for choice in CHOICES if f"{words(choice)}: " in check.finding]
+    assert tried == [CHOICES[0], CHOICES[2]]
+    assert check.finding.endswith(f"{words(CHOICES[2])} is remembered")
     assert dict(CHOICES[2]).items() <= _provider_options("cuda", model.content).items()
-    assert remembered(model.content, [SMI]) == CHOICES[2]
-    assert remembered(model.content, [SMI._replace(driver="551.0")]) == {}
-    assert remembered(b"another", [SMI]) == {}
+    assert _provider_options("cuda", model.content, CHOICES[0]).items() >= dict(CHOICES[0]).items()
     assert _provider_options("cpu", model.content) == {}
-    for path in (tmp_path / "kits-submit").iterdir():
+    assert remembered(b"another") == {}
+    monkeypatch.setattr("kits_submit.engine.cudnn.gpus", lambda: [SMI._replace(driver="551.0")])
+    assert remembered(model.content) == {}
+    monkeypatch.setattr("kits_submit.engine.cudnn.gpus", lambda: [SMI])
+    for path in cache.iterdir():
         path.write_text('{"cudnn_conv_algo_search": "GUESS"}')
-    assert remembered(model.content, [SMI]) == {}
+    assert remembered(model.content) == {}
 
 
-def test_settings_that_cannot_be_kept_or_do_not_run(
+def test_settings_that_are_no_faster_leave_onnx_runtimes_own(cache: Path, model: Model, image: np.ndarray) -> None:
+    check = settings_check(model, image, lambda settings: Paced(model, 0.1 if settings == CHOICES[0] else 0.099))
+    assert check.finding.endswith(f"{words(CHOICES[0])} is remembered")
+
+
+@pytest.mark.parametrize("missing", ["cache", "home", "nvidia-smi"])
+def test_settings_that_cannot_be_kept_hinder_nothing(
+    tmp_path: Path, cache: Path, model: Model, monkeypatch: pytest.MonkeyPatch, missing: str
+) -> None:
+    def homeless() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    if missing == "cache":
+        (tmp_path / "file").touch()
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    elif missing == "home":
+        monkeypatch.delenv("XDG_CACHE_HOME")
+        monkeypatch.setattr(Path, "home", homeless)
+    else:
+        monkeypatch.setattr("kits_submit.engine.cudnn.gpus", list)
+    assert not remember(model.content, CHOICES[2])
+    assert remembered(model.content) == {}
+    assert _provider_options("cuda", model.content)["use_tf32"] == "0"
+    assert _provider_options("tensorrt", model.content).keys() <= {"trt_engine_cache_enable", "trt_engine_cache_path"}
+
+
+def test_nvidia_smi_is_not_asked_where_nothing_was_kept(
     tmp_path: Path, model: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "file").touch()
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
-    assert choose_settings(model, lambda _: Paced(0)).finding.endswith("the fastest is not kept: no cache")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr("kits_submit.engine.cudnn.gpus", lambda: pytest.fail("asked"))
+    assert remembered(model.content) == {}
 
-    def refuse(_: Settings) -> Engine:
-        raise DeviceError("no CUDA", fix="")
 
-    assert choose_settings(model, refuse).verdict == "FAIL"
+def test_settings_none_of_which_answers_as_the_cpu(model: Model, image: np.ndarray) -> None:
+    assert settings_check(model, image, lambda _: Standin(model, "other labels")).verdict == "FAIL"
 
 
 @pytest.mark.parametrize(
     ("script", "seen", "held"),
     [
-        ("echo 'NVIDIA A10G, 550.1, 23028 MiB'", [SMI], None),
-        ("echo 900; echo 124", [], 1 << 30),
+        ("case $1 in *name,driver_version,memory.total) echo 'NVIDIA A10G, 550.1, 23028 MiB';; esac", [SMI], None),
+        ("case $1 in *=memory.used) echo 900; echo 124;; esac", [], 1 << 30),
         ("echo '[N/A]'", [], None),
         ("exit 9", [], None),
     ],
@@ -239,6 +282,38 @@ def test_depthwise_convolutions_written_otherwise_answer_the_same(
         assert len(after) == len(before)
 
 
+@pytest.mark.parametrize("form", ["slices", "dense"])
+def test_a_depthwise_convolution_of_every_kind_written_otherwise(
+    model: Model, form: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a bias, and with pads, strides and dilations that differ by axis and side."""
+    rng = np.random.default_rng(0)
+    kernel, bias = rng.normal(0, 1, (4, 1, 3, 3, 3)).astype(np.float32), rng.normal(0, 1, 4).astype(np.float32)
+    make = onnx.helper
+    node = make.make_node(
+        "Conv",
+        ["image", "w", "b"],
+        ["logits"],
+        group=4,
+        pads=[2, 1, 0, 1, 2, 3],
+        strides=[2, 1, 3],
+        dilations=[2, 1, 2],
+    )
+    ends = [make.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [None] * 5) for name in ("image", "logits")]
+    weights = [onnx.numpy_helper.from_array(value, name) for name, value in (("w", kernel), ("b", bias))]
+    graph = make.make_graph([node], "one", ends[:1], ends[1:], weights)
+    content = make.make_model(graph, opset_imports=[make.make_opsetid("", 18)], ir_version=10).SerializeToString()
+    batch = rng.normal(0, 1, (2, 4, 11, 12, 13)).astype(np.float32)
+    monkeypatch.setattr("export.depthwise.probe", lambda _: batch)
+    written = rewrite_depthwise(replace(model, content=content), form)
+    ours, theirs = (OnnxRuntimeEngine(c, "cpu").run(batch) for c in (content, written))
+    np.testing.assert_allclose(theirs, ours, rtol=0, atol=1e-5 * float(np.abs(ours).max()))
+    assert convolutions(written) != convolutions(content)
+    again = replace(model, content=written)
+    with pytest.raises(ModelError, match="no depthwise 3x3x3 convolution"):
+        rewrite_depthwise(again, form)
+
+
 def test_a_rewritten_model_carries_the_recipe_and_runs_in_fp16_too(tmp_path: Path, model: Model) -> None:
     export_rewritten(DEFAULT_MODEL, tmp_path / "it.onnx", half=True, depthwise="slices")
     written = load_model(tmp_path / "it.onnx")
@@ -256,8 +331,10 @@ def test_a_rewriting_that_changes_answers_is_refused(model: Model, monkeypatch: 
 
 def _doubled(node: onnx.NodeProto, kernel: np.ndarray, store: Any) -> onnx.NodeProto:
     store.append(onnx.numpy_helper.from_array(2 * kernel, f"{node.output[0]}/2"))
-    node.input[1] = f"{node.output[0]}/2"
-    return node
+    other = onnx.NodeProto()
+    other.CopyFrom(node)
+    other.input[1] = f"{node.output[0]}/2"
+    return other
 
 
 def test_fp16_keeps_the_labels_and_the_recipe(tmp_path: Path, model: Model) -> None:
@@ -273,6 +350,22 @@ def test_fp16_keeps_the_labels_and_the_recipe(tmp_path: Path, model: Model) -> N
 def test_rewriting_is_refused_of_what_is_no_model_or_itself(source: Path | None) -> None:
     with pytest.raises(InputError):
         export_rewritten(source, DEFAULT_MODEL, half=True)
+
+
+def test_a_run_is_shifted_and_a_model_rewritten_not_both(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="--tumor-shift is for a run"):
+        export_command(DEFAULT_MODEL, tmp_path / "it.onnx", tumor_shift=1.0, half=True)
+
+
+def test_forms_of_another_model_are_refused(tmp_path: Path, model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gpu_check, "require_gpu", lambda: None)
+    other = onnx.load_model_from_string(model.content)
+    next(p for p in other.metadata_props if p.key == METADATA_KEY).value = replace(
+        model.recipe, margin=(8, 8, 8)
+    ).to_json()
+    onnx.save(other, tmp_path / "other.onnx")
+    done = CliRunner().invoke(build_app(), ["gpu-check", "--also", str(tmp_path / "other.onnx")])
+    assert "its Recipe is another than the model's" in str(done.exception)
 
 
 def test_an_unknown_form_is_told(tmp_path: Path) -> None:

@@ -99,3 +99,16 @@ def test_a_wrong_name_is_told_before_anything_is_drawn(tmp_path: Path, data: Pat
 def test_all_cases_omitted(tmp_path: Path, data: Path) -> None:
     with pytest.raises(InputError, match="omit-cases leaves no case"):
         gather(data, tmp_path, omit_cases=("case_00003", "case_00004", "case_00005"))
+
+
+def test_only_the_first_worker_draws(tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Waiting(Workers):
+        def gather(self, value: object) -> list[object]:
+            waited.append(value)
+            return [value]
+
+    waited: list[object] = []
+    monkeypatch.setattr("train.cohort.replacing", lambda *_: pytest.fail("draws"))
+    cohort = gather_cohort(data, configured(implants=1), tmp_path, Heard(), Waiting(rank=1))
+    assert len(waited) == 1
+    assert names(cohort) == ["case_00003", "case_00004", "case_00005"]

@@ -371,6 +371,13 @@ def test_pretraining_is_a_training_of_its_own_that_hands_its_weights_on(
         assert torch.allclose(after.model[name], before.mean[name], atol=1e-9)
 
 
+def test_a_wrong_name_is_told_before_anything_is_pretrained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("train.run.draw_phantoms", lambda *_: pytest.fail("pretrains"))
+    wrong = replace(SMALL, pretrain=True, holdout_cases=("case_99999",))
+    with pytest.raises(InputError, match="case_99999, which is not in the data"):
+        train(write_cases(tmp_path / "data"), tmp_path / "run", wrong)
+
+
 def test_the_last_state_is_kept_where_it_is_asked_for(tmp_path: Path) -> None:
     config = replace(SMALL, validate_every=1, max_steps=12, learning_rate=3e-3, keep="last")
     assert load_checkpoint(train(write_cases(tmp_path / "data"), tmp_path / "run", config).best).step == 12
@@ -391,6 +398,10 @@ def test_two_stages_keep_the_split_and_hand_the_weights_on(tmp_path: Path) -> No
     write_case(other / "case_00009", *phantom(9))
     with pytest.raises(InputError, match="other cases than the first stage has"):
         train(data, tmp_path / "again", config, interpolated=other)
+    renamed = write_cases(tmp_path / "renamed", 2)
+    named = replace(config, holdout_cases=("case_00002",))
+    with pytest.raises(InputError, match="other cases than the first stage has"):
+        train(data, tmp_path / "named", named, interpolated=renamed)
 
 
 def test_validation_scores_by_hand(tmp_path: Path) -> None:

@@ -77,18 +77,23 @@ def _named(names: Sequence[str], given: Sequence[str]) -> set[str]:
     return set(names)
 
 
-def gather_cohort(data: Path, config: TrainConfig, folder: Path, events: Events, workers: Workers) -> Cohort:
+def gather_cohort(
+    data: Path, config: TrainConfig, folder: Path, events: Events, workers: Workers, *, split: Split | None = None
+) -> Cohort:
     """The cases of `data` that `config` wants, and what it has drawn beside them, in `folder`; the first worker draws.
 
+    Args:
+        split: of an earlier stage, which says who is held out in place of the config.
+
     Raises:
-        InputError: no case, or none left.
+        InputError: no case, none left, or held-out names that cannot be; before anything is drawn.
         OutputError: `folder` cannot be written.
     """
     given = _wanted(find_cases(data), config, events)
     if not given:
         raise InputError("omit-cases leaves no case", fix="omit fewer", path=data)
-    if config.holdout_cases:
-        _named(config.holdout_cases, [case.case_id for case in given])  # before anything is drawn
+    if config.holdout_cases and split is None:
+        _named(config.holdout_cases, [case.case_id for case in given])
     drawn: list[Case] = []
     source_of = {}
     if config.implants:

@@ -58,7 +58,7 @@ def prepare_dataset(
         KitsError: cases that cannot be used (all are told first), no foreground, other cases than `split` has.
         OutputError: the cache cannot be written.
     """
-    cohort = gather_cohort(data, config, folder, events, workers)
+    cohort = gather_cohort(data, config, folder, events, workers, split=split)
     cases = cohort.cases
     if workers.first:
         clear_unfinished(cache)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from itertools import chain
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from kits_submit.commands.options import DEFAULT_MODEL, ModelOption
-from kits_submit.errors import DeviceError
+from kits_submit.errors import DeviceError, ModelError
 
 
 def gpu_check_command(
@@ -26,15 +25,19 @@ def gpu_check_command(
     """
     from kits_submit.console import say
     from kits_submit.engine.model import load_model
-    from kits_submit.gpu_check import FAIL, check_engines, choose_settings, gpu_candidates, require_gpu
+    from kits_submit.gpu_check import FAIL, check_engines, gpu_candidates, require_gpu
 
     require_gpu()
     loaded = load_model(model)
     failed = 0
-    candidates = gpu_candidates(loaded, [load_model(path) for path in also or ()])
+    others = [load_model(path) for path in also or ()]
+    for other in others:
+        if other.recipe != loaded.recipe:
+            raise ModelError("its Recipe is another than the model's", fix="export it from --model", path=other.path)
+    candidates = gpu_candidates(loaded, others)
     widest = max(len(candidate.name) for candidate in candidates)
-    for check in chain([choose_settings(loaded)], check_engines(loaded, candidates)):
+    for check in check_engines(loaded, candidates):
         failed += check.verdict == FAIL
         say(f"{check.verdict} {check.engine:<{widest}} {check.name:<10} {check.finding}")
     if failed:
-        raise DeviceError(f"{failed} checks failed", fix="use --device cpu, and update the driver")
+        raise DeviceError(f"{failed} checks failed", fix="use what passed, or --device cpu; update the driver")

@@ -1,8 +1,8 @@
 """How cuDNN chooses its convolutions: tried once a GPU by `kits-submit gpu-check`, taken by every later run.
 
-ONNX Runtime lets cuDNN measure every algorithm (EXHAUSTIVE) or ask its heuristics (HEURISTIC), with the workspace that
-the fastest wants or with 32 MB. Which is fastest depends on the GPU, the driver and the network, so the choice is kept
-in the user's cache under all three.
+ONNX Runtime passes on two options: a search (EXHAUSTIVE or HEURISTIC) and a workspace (the largest, or 32 MB). What
+they change depends on its version, the GPU, the driver and the network; some kernels read neither. So they are timed,
+and the choice is kept in the user's cache under all four.
 """
 
 from __future__ import annotations
@@ -10,18 +10,15 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import MappingProxyType
 
-from kits_submit.engine.protocol import Engine
-from kits_submit.errors import DeviceError
-from kits_submit.nvidia import Gpu
-from kits_submit.types import Batch
+from kits_submit.nvidia import gpus
 
 Settings = Mapping[str, str]
-_RUNS = 3
+_NONE: Settings = MappingProxyType({})
 
 
 def _settings(search: str, workspace: str) -> Settings:
@@ -29,33 +26,28 @@ def _settings(search: str, workspace: str) -> Settings:
 
 
 CHOICES = tuple(_settings(search, workspace) for search in ("EXHAUSTIVE", "HEURISTIC") for workspace in ("1", "0"))
+"""The first is ONNX Runtime's own."""
 
 
 def cache_folder() -> Path:
-    """Where what was found or built for this machine is kept: XDG_CACHE_HOME, or ~/.cache."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "kits-submit"
+    """Where what was found or built for this machine is kept: XDG_CACHE_HOME, or ~/.cache.
 
-
-def tried(start: Callable[[Settings], Engine], batch: Batch) -> dict[int, float]:
-    """Seconds that a batch takes with each of `CHOICES`, by index; those that do not run are left out.
-
-    The first run of each is not counted: it is the one in which cuDNN searches.
+    Raises:
+        OSError: neither is set, and the user has no home.
     """
-    seconds = {}
-    for index, settings in enumerate(CHOICES):
-        try:
-            engine = start(settings)
-            engine.run(batch)
-            seconds[index] = min(_seconds(engine, batch) for _ in range(_RUNS))
-        except DeviceError:
-            continue
-    return seconds
-
-
-def remember(content: bytes, gpus: Sequence[Gpu], settings: Settings) -> bool:
-    """Keep a choice for this network on these GPUs; False where the cache cannot be written."""
-    path = _path(content, gpus)
+    named = os.environ.get("XDG_CACHE_HOME")
     try:
+        return (Path(named) if named else Path.home() / ".cache") / "kits-submit"
+    except RuntimeError as error:
+        raise OSError(str(error)) from error
+
+
+def remember(content: bytes, settings: Settings) -> bool:
+    """Keep a choice for this network on this machine's GPUs; False where it cannot be written or they are not told."""
+    try:
+        path = _path(content)
+        if path is None:
+            return False
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(dict(settings)))
     except OSError:
@@ -63,13 +55,16 @@ def remember(content: bytes, gpus: Sequence[Gpu], settings: Settings) -> bool:
     return True
 
 
-def remembered(content: bytes, gpus: Sequence[Gpu]) -> Settings:
+def remembered(content: bytes) -> Settings:
     """What `remember` was told; nothing, which is ONNX Runtime's own choice, where it was not or cannot be read."""
     try:
-        stored = json.loads(_path(content, gpus).read_text())
+        if not any(cache_folder().glob("cudnn-*.json")):
+            return _NONE
+        path = _path(content)
+        stored = None if path is None else json.loads(path.read_text())
     except (OSError, ValueError):
-        return {}
-    return next((settings for settings in CHOICES if settings == stored), {})
+        return _NONE
+    return next((settings for settings in CHOICES if settings == stored), _NONE)
 
 
 def words(settings: Settings) -> str:
@@ -77,12 +72,18 @@ def words(settings: Settings) -> str:
     return ", workspace ".join(settings.values())
 
 
-def _path(content: bytes, gpus: Sequence[Gpu]) -> Path:
-    key = hashlib.sha256(content + repr([tuple(gpu) for gpu in gpus]).encode()).hexdigest()[:16]
-    return cache_folder() / f"cudnn-{key}.json"
+def _path(content: bytes) -> Path | None:
+    present = gpus()
+    if not present:
+        return None
+    key = repr((present, _version())).encode() + content
+    return cache_folder() / f"cudnn-{hashlib.sha256(key).hexdigest()[:16]}.json"
 
 
-def _seconds(engine: Engine, batch: Batch) -> float:
-    started = time.perf_counter()
-    engine.run(batch)
-    return time.perf_counter() - started
+def _version() -> str:
+    for package in ("onnxruntime-gpu", "onnxruntime"):
+        try:
+            return version(package)
+        except PackageNotFoundError:
+            continue
+    return ""

@@ -11,7 +11,6 @@ import numpy as np
 from kits_submit.engine.cudnn import Settings, cache_folder, remembered
 from kits_submit.engine.protocol import OutOfMemory
 from kits_submit.errors import DeviceError, first_line
-from kits_submit.nvidia import gpus
 from kits_submit.types import Batch, Logits
 
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider", "tensorrt": "TensorrtExecutionProvider"}
@@ -41,7 +40,7 @@ class OnnxRuntimeEngine:
     Args:
         content: the ONNX file's bytes.
         device: a key of `PROVIDERS`.
-        settings: more of the provider's options; on `cuda` None takes what was found best here (`engine.cudnn`).
+        settings: of cuDNN, on `cuda` alone; None takes what was found best here (`engine.cudnn`).
 
     Raises:
         DeviceError: the provider is not in this build, does not start, or another one is active.
@@ -105,15 +104,15 @@ class OnnxRuntimeEngine:
 
 def _provider_options(device: str, content: bytes, settings: Settings | None = None) -> dict[str, str]:
     if device == "tensorrt":
-        return {**_tensorrt_cache(content), **(settings or {})}
-    found = remembered(content, gpus()) if device == "cuda" and settings is None else settings
+        return _tensorrt_cache(content)
+    found = remembered(content) if device == "cuda" and settings is None else settings
     return {**_OPTIONS.get(device, {}), **(found or {})}
 
 
 def _tensorrt_cache(content: bytes) -> dict[str, str]:
     """What TensorRT builds takes minutes: kept by model, ONNX Runtime adds GPU and shape."""
-    kept = cache_folder() / hashlib.sha256(content).hexdigest()[:16]
     try:
+        kept = cache_folder() / hashlib.sha256(content).hexdigest()[:16]
         kept.mkdir(parents=True, exist_ok=True)
     except OSError:
         return {}
