@@ -19,13 +19,16 @@ def to_half(model: Model) -> bytes:
     """The ONNX file's bytes with weights and arithmetic in fp16, the Recipe kept.
 
     Raises:
-        ModelError: its labels on a piece of a phantom are not those of fp32.
+        ModelError: it is in fp16 already, or its labels on a piece of a phantom are not those of fp32.
     """
+    graph = onnx.load_model_from_string(model.content)
+    if any(weight.data_type == onnx.TensorProto.FLOAT16 for weight in graph.graph.initializer):
+        raise ModelError("it is in fp16 already", fix="give the fp32 model", path=model.path)
     import_onnxruntime()
     from onnxruntime.transformers.float16 import convert_float_to_float16
 
     convert: Any = convert_float_to_float16
-    content: bytes = convert(onnx.load_model_from_string(model.content), keep_io_types=True).SerializeToString()
+    content: bytes = convert(graph, keep_io_types=True).SerializeToString()
     agreement = label_agreement(model, content)
     if agreement < AGREEMENT:
         raise ModelError(f"in fp16 only {agreement:.2%} of labels stay", fix="keep fp32", path=model.path)

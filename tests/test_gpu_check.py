@@ -344,6 +344,8 @@ def test_fp16_keeps_the_labels_and_the_recipe(tmp_path: Path, model: Model) -> N
     kinds = {weight.data_type for weight in onnx.load_model_from_string(half.content).graph.initializer}
     assert onnx.TensorProto.FLOAT16 in kinds
     assert 0.999 <= label_agreement(model, half.content) <= 1
+    with pytest.raises(ModelError, match="it is in fp16 already"):
+        export_rewritten(tmp_path / "half.onnx", tmp_path / "again.onnx", half=True)
 
 
 @pytest.mark.parametrize("source", [None, Path("run"), DEFAULT_MODEL])
