@@ -38,7 +38,8 @@ def test_centre_keeps_its_class_and_values_their_window(seed: int, strength: flo
     assert cut_off or classes[8, 12, 10] == label[centre]
 
 
-def test_image_and_label_move_together() -> None:
+def test_image_and_label_move_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Augmenter, "_fed", lambda _, image, *__: image)  # it draws what is bright and no label
     image, label = blobs()
     means = []
     for seed in range(12):
@@ -59,6 +60,41 @@ def test_equal_seeds_give_equal_patches() -> None:
     np.testing.assert_array_equal(one[0], two[0])
     np.testing.assert_array_equal(one[1], two[1])
     assert not np.array_equal(one[0], other[0])
+
+
+@settings(max_examples=25)
+@given(seed=st.integers(0, 10_000))
+def test_bowel_loops_are_background_that_may_be_as_bright_as_a_kidney(seed: int) -> None:
+    image, label = (part[:24] for part in blobs())
+    image = image.astype(np.float32)
+    fed = Augmenter(RECIPE, 1.0)._fed(image, label, np.random.default_rng(seed))
+    np.testing.assert_array_equal(fed[label == 1], image[label == 1])
+    assert fed.min() >= LOW - 1e-5
+    assert fed.max() <= HIGH + 1e-5
+    changed = fed != image
+    assert 0 < np.count_nonzero(changed) < np.count_nonzero(label == 0)
+    assert not changed[label == 1].any()
+
+
+def test_a_bowel_loop_is_dim_to_beyond_the_window_and_may_hold_gas_above(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("train.augment.LOOPS", 1)
+    image, label = np.full((24, 40, 40), -1, np.float32), np.zeros((24, 40, 40), np.uint8)
+    brightest, gas = [], 0
+    for seed in range(60):
+        fed = Augmenter(RECIPE, 1.0)._fed(image, label, np.random.default_rng(seed))
+        brightest.append(float(fed.max()))
+        empty = fed <= LOW + 1e-5
+        gas += bool(empty.any())
+        if empty.any():
+            assert np.argwhere(empty)[:, 1].max() < np.argwhere(fed > 0)[:, 1].max()  # Y runs to the back
+    assert min(brightest) < 4
+    assert max(brightest) == pytest.approx(HIGH, abs=1e-4)
+    assert 10 < gas < 60
+
+
+def test_air_alone_is_left_as_it_is() -> None:
+    air, label = np.full((8, 8, 8), LOW, np.float32), np.zeros((8, 8, 8), np.uint8)
+    assert Augmenter(RECIPE, 1.0)._fed(air, label, np.random.default_rng(0)) is air
 
 
 def test_beyond_the_volume_is_air_and_background() -> None:

@@ -6,6 +6,7 @@
                 the class drawn for it holds
     tissue      enhancement: whatever is brighter than unenhanced tissue, kidney and vessels alike, gains or loses
                 together; a HU shift, a scale about water, a gamma
+    bowel       loops full of oral contrast, some with gas above it: bright as kidneys, beside them, and background
     scanner     thicker slices (means over neighbouring ones, then read between them), in-plane blur, noise, the end of
                 the field of view
 
@@ -32,6 +33,8 @@ BEND_MM, BEND_EVERY_MM = 5.0, 35.0
 ENHANCEMENT, UNENHANCED_HU = 0.45, 45.0  # log of the largest factor; where it sets in
 SHIFT_HU, SCALE, GAMMA = 12.0, 0.1, 0.25
 THICKEST_MM = 5.0
+LOOPS, LOOP_MM, LOOP_HU = 6, (7.0, 28.0), (120.0, 600.0)  # at most so many; half-axes; what oral contrast measures
+LOOP_EDGE, LOOP_UNEVEN = 0.2, 0.15  # share of the half-axis over which it fades; of its brightness that varies
 BLUR_MM, NOISE_HU = 1.2, 18.0
 OFTEN, SOMETIMES, SELDOM = 0.8, 0.4, 0.1  # how likely a change is
 
@@ -60,7 +63,10 @@ class Augmenter:
             np.asarray(image[region], np.float32), local, order=1, mode="constant", cval=self._air
         )
         classes = ndimage.map_coordinates(np.asarray(label[region]), local, order=0, mode="constant", cval=0)
-        return self._rescanned(self._recoloured(hu, rng), classes, rng)
+        recoloured = self._recoloured(hu, rng)
+        if rng.random() < SOMETIMES * min(self.strength, 1):
+            recoloured = self._fed(recoloured, classes, rng)
+        return self._rescanned(recoloured, classes, rng)
 
     @property
     def _air(self) -> float:
@@ -119,6 +125,30 @@ class Augmenter:
             hu = low + (high - low) * np.clip((hu - low) / (high - low), 0, 1) ** np.float32(gamma)
         hu[air] = low  # outside a body nothing is recoloured
         return self._standardised(hu)
+
+    def _fed(self, image: Image, label: Labels, rng: np.random.Generator) -> Image:
+        """With bowel loops drawn into tissue that is labelled background; a label's voxels keep their values."""
+        tissue = np.flatnonzero((label == 0) & (image > self._air))
+        if not len(tissue):
+            return image
+        uneven = ndimage.gaussian_filter(rng.standard_normal(image.shape, dtype=np.float32), 2)
+        uneven /= max(float(np.abs(uneven).max()), 1e-6)
+        image = image.copy()
+        for _ in range(int(rng.integers(1, LOOPS + 1))):
+            centre = np.unravel_index(int(rng.choice(tissue)), image.shape)
+            half_mm = np.exp(rng.uniform(*np.log(LOOP_MM)) + rng.uniform(-0.5, 0.5, 3))
+            z, y, x = (
+                ((np.arange(n) - c) * (s / mm)).astype(np.float32)
+                for n, c, s, mm in zip(image.shape, centre, self.recipe.spacing_mm, half_mm, strict=True)
+            )
+            distance = np.sqrt((z * z)[:, None, None] + (y * y)[:, None] + x * x) + np.float32(0.5) * uneven
+            share = np.clip((1 + LOOP_EDGE - distance) / LOOP_EDGE, 0, 1) * (label == 0)
+            hu = rng.uniform(*LOOP_HU) * (1 + LOOP_UNEVEN * uneven)
+            filling = (np.clip(hu, *self.recipe.clip_hu) - self.recipe.mean_hu) / self.recipe.std_hu
+            level = rng.uniform(-1, 0) if rng.random() < SOMETIMES else -np.inf
+            filling[:, y < level] = self._air  # gas lies above the fluid of a patient on the back
+            image += share * (filling - image)
+        return image
 
     def _rescanned(self, image: Image, label: Labels, rng: np.random.Generator) -> tuple[Image, Labels]:
         spacing = self.recipe.spacing_mm

@@ -49,7 +49,7 @@ _SHIPPED = replace(
     beside_phantoms=48,
     augmentation=0.8,
     learning_rate=2e-3,
-    max_steps=2400,
+    max_steps=1600,
     keep="last",
 )
 
@@ -73,10 +73,9 @@ def preset(name: str) -> TrainConfig:
     Tversky's sums run over each patch: over the batch, tumors of 10 mL, 1 % of the tumor voxels in it, were missed even
     in the cases trained on.
 
-    `shipped`: as the model in models/ was made, but in one run (models/MODEL_CARD.md): `demo` on phantoms first, then a
-    few real scans, their copies with implanted tumors, and phantoms, augmented. It leaves out case_90004, whose licence
-    was not checked.
-    docs/training.md has the trials that chose it.
+    `shipped`: how the model in models/ began (models/MODEL_CARD.md): `demo` on phantoms first, then a few real scans,
+    their copies with implanted tumors, and phantoms, augmented. It leaves out case_90004, whose licence was not
+    checked. docs/training.md has the trials that chose it.
 
     Raises:
         InputError: another name.
