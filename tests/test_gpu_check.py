@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -127,16 +126,34 @@ def test_what_tensorrt_builds_is_kept_by_model(tmp_path: Path, monkeypatch: pyte
 SMI = Gpu("NVIDIA A10G", "550.1", "23028 MiB")
 
 
-class Paced(Standin):
-    """A stand-in that takes so much longer."""
+@dataclass
+class Clock:
+    """A time that passes by what a `Paced` engine takes, and a hair at each look."""
 
-    def __init__(self, model: Model, seconds: float, fault: str = "") -> None:
+    now: float = 0.0
+
+    def monotonic(self) -> float:
+        self.now += 1e-6
+        return self.now
+
+
+class Paced(Standin):
+    """A stand-in whose every batch takes so long, by a clock of its own."""
+
+    def __init__(self, model: Model, clock: Clock, seconds: float, fault: str = "") -> None:
         super().__init__(model, fault)
-        self._seconds = seconds
+        self._clock, self._seconds = clock, seconds
 
     def run(self, batch: Batch) -> Logits:
-        time.sleep(self._seconds)
+        self._clock.now += self._seconds
         return super().run(batch)
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(gpu_check, "time", clock)
+    return clock
 
 
 def settings_check(model: Model, image: np.ndarray, start: Callable[[Settings], Engine]) -> Check:
@@ -152,7 +169,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_the_fastest_of_cudnns_settings_that_answers_is_remembered_by_gpu_and_model(
-    cache: Path, model: Model, image: np.ndarray, monkeypatch: pytest.MonkeyPatch
+    cache: Path, clock: Clock, model: Model, image: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert "cudnn_conv_algo_search" not in _provider_options("cuda", model.content)
 
@@ -160,7 +177,7 @@ def test_the_fastest_of_cudnns_settings_that_answers_is_remembered_by_gpu_and_mo
         if settings == CHOICES[1]:
             raise OutOfMemory("no room for it", fix="")
         fault = "other labels" if settings == CHOICES[3] else ""
-        return Paced(model, 0.0 if settings == CHOICES[2] else 0.05, fault)
+        return Paced(model, clock, 0.9 if settings == CHOICES[2] else 1.0, fault)
 
     check = settings_check(model, image, start)
     assert check.verdict == "PASS"
@@ -179,8 +196,10 @@ def test_the_fastest_of_cudnns_settings_that_answers_is_remembered_by_gpu_and_mo
     assert remembered(model.content) == {}
 
 
-def test_settings_that_are_no_faster_leave_onnx_runtimes_own(cache: Path, model: Model, image: np.ndarray) -> None:
-    check = settings_check(model, image, lambda settings: Paced(model, 0.1 if settings == CHOICES[0] else 0.099))
+def test_settings_that_are_no_faster_leave_onnx_runtimes_own(
+    cache: Path, clock: Clock, model: Model, image: np.ndarray
+) -> None:
+    check = settings_check(model, image, lambda settings: Paced(model, clock, 1.0 if settings == CHOICES[0] else 0.99))
     assert check.finding.endswith(f"{words(CHOICES[0])} is remembered")
 
 
