@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
 
+from kits_submit.commands.options import DEFAULT_MODEL
+from kits_submit.engine.model import Model, load_model
 from kits_submit.recipe import METADATA_KEY, Recipe, Refinement
 
 settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -80,6 +82,12 @@ def write_threshold_model(path: Path, metadata: dict[str, str] | None = None, we
     helper.set_model_props(model, {METADATA_KEY: recipe().to_json()} if metadata is None else metadata)
     save_model(model, path)
     return path
+
+
+@pytest.fixture(scope="session")
+def model() -> Model:
+    """The shipped one."""
+    return load_model(DEFAULT_MODEL)
 
 
 @pytest.fixture

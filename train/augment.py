@@ -143,8 +143,7 @@ class Augmenter:
             )
             distance = np.sqrt((z * z)[:, None, None] + (y * y)[:, None] + x * x) + np.float32(0.5) * uneven
             share = np.clip((1 + LOOP_EDGE - distance) / LOOP_EDGE, 0, 1) * (label == 0)
-            hu = rng.uniform(*LOOP_HU) * (1 + LOOP_UNEVEN * uneven)
-            filling = (np.clip(hu, *self.recipe.clip_hu) - self.recipe.mean_hu) / self.recipe.std_hu
+            filling = self._standardised(rng.uniform(*LOOP_HU) * (1 + LOOP_UNEVEN * uneven))
             level = rng.uniform(-1, 0) if rng.random() < SOMETIMES else -np.inf
             filling[:, y < level] = self._air  # gas lies above the fluid of a patient on the back
             image += share * (filling - image)

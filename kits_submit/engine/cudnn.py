@@ -15,6 +15,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import MappingProxyType
 
+from kits_submit.errors import OutputError
+from kits_submit.nifti import replacing
 from kits_submit.nvidia import gpus
 
 Settings = Mapping[str, str]
@@ -48,9 +50,9 @@ def remember(content: bytes, settings: Settings) -> bool:
         path = _path(content)
         if path is None:
             return False
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(dict(settings)))
-    except OSError:
+        with replacing(path) as stream:
+            stream.write(json.dumps(dict(settings)).encode())
+    except (OSError, OutputError):
         return False
     return True
 
