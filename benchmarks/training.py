@@ -1,7 +1,8 @@
 """How fast and in how much memory the training goes, on this machine: `python benchmarks/training.py [OUT.json]`.
 
     sampler   48-cubes a second from the cache on one core, page cache cold and warm, without augmentation
-    step      the loop's step over a bare forward + backward + Adam on the same tensors; its wait for patches
+    step      the loop's step over a bare forward + backward + Adam on the same tensors, depthwise convolutions left to
+              torch; its wait for patches; both with the next patches augmented meanwhile, too
     paper     peak memory of one step of the `paper` preset's batch of 39
     cache     peak memory of measuring and caching 512 x 512 x 1059 voxels of float64
     falls     the first and the last loss of every ablation preset over 30 steps on two phantoms' patches
@@ -19,13 +20,20 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from kits_submit.memory import peak_mb
 from kits_submit.phantom import write_phantoms
+
+if TYPE_CHECKING:
+    from kits_submit.recipe import Recipe
+    from train.cache import CachedCase
+    from train.config import TrainConfig
+    from train.sampler import Sampler
 
 OUT = Path("build/bench/training.json")
 
@@ -69,31 +77,55 @@ def _drop(folder: Path) -> None:
 
 
 def step(folder: Path) -> dict[str, float]:
-    import torch
-
-    from train.config import TrainConfig
-    from train.loop import Limits, StepReport, Trainer, to_tensors
-    from train.losses import combined_loss
-    from train.network.deeplab import DeepLab3D
+    from kits_submit.intensity import air
+    from train.augment import Augmenter
     from train.presets import preset
     from train.sampler import Sampler
 
     config = replace(preset("demo"), max_steps=12, loaders=2)
-    drawn = Sampler(_phantom_cases(folder, config), patch=config.patch, batch=config.batch, patients=4, air=-3.0)
-    trainer = Trainer(DeepLab3D(), drawn, config)
-    bare = DeepLab3D().to(memory_format=torch.channels_last_3d).train()  # type: ignore[call-overload]
-    optimizer = torch.optim.Adam(bare.parameters())
+    cases, recipe = _phantom_cases(folder, config)
+    result: dict[str, float] = {}
+    for name, augmenter in (("", None), ("augmented_", Augmenter(recipe, 1.0))):
+        drawn = Sampler(cases, patch=config.patch, batch=config.batch, patients=4, air=air(recipe), augmenter=augmenter)
+        mine, bare, waited = _steps(drawn, config)
+        result |= {
+            f"{name}step_s": mine,
+            f"{name}bare_s": bare,
+            f"{name}ratio": mine / bare,
+            f"{name}waiting_share": waited,
+            f"{name}patches_s": config.batch / mine,
+        }
+    return result
 
-    def bare_step(settings: TrainConfig, number: int) -> float:
-        image, label = to_tensors(drawn.batch(number), torch.device("cpu"))
+
+def _steps(drawn: Sampler, config: TrainConfig) -> tuple[float, float, float]:
+    """Median seconds of our steps and of bare ones, in turns, and the share of ours spent waiting for patches."""
+    import torch
+
+    from train.loop import Limits, StepReport, Trainer, to_tensors
+    from train.losses import combined_loss
+    from train.network.deeplab import DeepLab3D
+    from train.network.depthwise import DepthwiseConv3d
+
+    trainer = Trainer(DeepLab3D(), drawn, config)
+    bare = DeepLab3D()
+    for layer in bare.modules():
+        if isinstance(layer, DepthwiseConv3d):
+            layer.forward = partial(torch.nn.Conv3d.forward, layer)  # type: ignore[method-assign]
+    bare.to(memory_format=torch.channels_last_3d).train()  # type: ignore[call-overload]
+    optimizer = torch.optim.Adam(bare.parameters())
+    batch = to_tensors(drawn.batch(0), torch.device("cpu"))
+
+    def bare_step() -> float:
+        image, label = batch
         started = time.perf_counter()
         parts = combined_loss(
             bare(image),
             label,
-            alpha=settings.tversky_alpha,
-            beta=settings.tversky_beta,
-            focal_weight=settings.focal_weight,
-            gamma=settings.focal_gamma,
+            alpha=config.tversky_alpha,
+            beta=config.tversky_beta,
+            focal_weight=config.focal_weight,
+            gamma=config.focal_gamma,
         )
         optimizer.zero_grad()
         parts.total.backward()  # type: ignore[no-untyped-call]
@@ -105,21 +137,15 @@ def step(folder: Path) -> dict[str, float]:
 
     def on_step(report: StepReport) -> None:  # in turns, so that both meet the same machine
         ours.append(report)
-        theirs.append(bare_step(config, report.step - 1))
+        theirs.append(bare_step())
 
     trainer.fit(Limits(), on_step)
     mine = float(np.median([report.seconds for report in ours[2:]]))
     waited = sum(report.data_s for report in ours[2:]) / sum(report.seconds for report in ours[2:])
-    return {
-        "step_s": mine,
-        "bare_s": float(np.median(theirs[2:])),
-        "ratio": mine / float(np.median(theirs[2:])),
-        "waiting_share": waited,
-        "patches_s": config.batch / mine,
-    }
+    return mine, float(np.median(theirs[2:])), waited
 
 
-def _phantom_cases(folder: Path, config: Any) -> list[Any]:
+def _phantom_cases(folder: Path, config: TrainConfig) -> tuple[list[CachedCase], Recipe]:
     from kits_submit.cases import find_cases
     from train.cache import cache_case
     from train.fingerprint import make_recipe, measure
@@ -127,7 +153,7 @@ def _phantom_cases(folder: Path, config: Any) -> list[Any]:
     write_phantoms(folder / "data", 4, 77, matrix=256, max_slices=110)
     cases = find_cases(folder / "data")
     recipe = make_recipe([measure(case) for case in cases], config)
-    return [cache_case(case, recipe, folder / "cache", max_slices=200) for case in cases]
+    return [cache_case(case, recipe, folder / "cache", max_slices=200) for case in cases], recipe
 
 
 def paper(_: Path) -> dict[str, float]:
@@ -182,7 +208,7 @@ def falls(folder: Path) -> dict[str, float]:
     from train.sampler import Sampler
 
     demo = replace(preset("demo"), max_steps=30, patch=(24, 24, 24), batch=4, patients=4)
-    cases = _phantom_cases(folder, demo)
+    cases, _ = _phantom_cases(folder, demo)
     found = {}
     for name in (*TABLE_2, *TABLE_3):
         torch.manual_seed(0)

@@ -68,7 +68,7 @@ def _told(error: BaseException) -> tuple[str, int]:
     if isinstance(error, KitsError):
         return str(error), error.exit_code
     if isinstance(error, _Stopped):
-        return f"{error}; masks already written are whole, run again for the rest", error.exit_code
+        return f"{error}; what is written is whole, run again (train: --resume)", error.exit_code
     return f"unexpected {type(error).__name__}; run again with --debug and report it", KitsError.exit_code
 
 

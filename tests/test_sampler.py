@@ -63,6 +63,21 @@ def test_a_class_that_a_case_lacks_is_left_out(tmp_path: Path, kidney: int, tumo
     assert abs(drawn[sorted(classes)] - 400 / len(classes)).max() < 60
 
 
+@pytest.mark.parametrize(("share", "reach"), [(0.0, 0), (0.25, 2), (0.49, 3)])
+def test_jitter_puts_the_drawn_voxel_anywhere_within_its_share(tmp_path: Path, share: float, reach: int) -> None:
+    """One tumor voxel, no kidney: half of the patches are drawn for it, and hold it within `reach` of their centre."""
+    case = cached(tmp_path, label_of(kidney=0, tumor=1))
+    drawn = sampler([case], patch=(8, 8, 8), batch=1, patients=1, centre_jitter=share)
+    offsets = [np.argwhere(drawn.batch(step).label[0] == 2) - 4 for step in range(1500)]
+    held = np.concatenate([offset for offset in offsets if len(offset)])
+    assert len(held) >= 600
+    inside = held[(np.abs(held) <= reach).all(axis=1)]
+    assert len(inside) >= 600
+    for axis in range(3):
+        assert set(inside[:, axis].tolist()) == set(range(-reach, reach + 1))
+        assert np.mean(inside[:, axis] == 0) == pytest.approx(1 / (2 * reach + 1), abs=0.08)
+
+
 def test_a_case_without_background(tmp_path: Path) -> None:
     case = cached(tmp_path, np.ones((2, 2, 2), np.uint8))
     assert case.label[draw_centre(case, np.random.default_rng(0))] == 1

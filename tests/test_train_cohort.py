@@ -12,7 +12,7 @@ from kits_submit.errors import InputError
 from tests.conftest import save
 from tests.test_implant import scan
 from tests.test_train_data import phantom, write_case
-from tests.test_train_loop import SMALL, Heard
+from tests.training import SMALL, Heard
 from train.cohort import Cohort, gather_cohort
 from train.config import TrainConfig
 from train.distributed import Workers

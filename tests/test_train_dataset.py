@@ -13,7 +13,7 @@ import torch
 from kits_submit.errors import GeometryError, InputError, LabelError, MixedError, VolumeError
 from kits_submit.recipe import Recipe
 from tests.test_train_data import phantom, write_case
-from tests.test_train_loop import RECIPE, SMALL, Heard, train, write_cases
+from tests.training import RECIPE, SMALL, Heard, train, write_cases
 from train.cohort import KNOWN_BAD
 from train.dataset import Dataset, prepare_dataset, same_data
 from train.distributed import Workers

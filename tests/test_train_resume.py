@@ -15,7 +15,7 @@ import torch
 
 from kits_submit.errors import InputError, KitsError, ModelError, OutputError
 from tests.test_train_data import phantom, write_case
-from tests.test_train_loop import SMALL, Heard, train, write_cases
+from tests.training import SMALL, Heard, train, write_cases
 from train.cache import clear_unfinished
 from train.checkpoint import load_checkpoint, save_checkpoint
 from train.network.deeplab import Architecture
@@ -36,7 +36,7 @@ CHILD = """
 import sys
 from pathlib import Path
 import torch
-from tests.test_train_loop import Heard, train
+from tests.training import Heard, train
 from train.config import TrainConfig
 
 class Loud(Heard):
@@ -201,7 +201,7 @@ import resource, sys
 from pathlib import Path
 import torch
 from kits_submit.errors import KitsError
-from tests.test_train_loop import Heard, train
+from tests.training import Heard, train
 from train.config import TrainConfig
 
 class Limited(Heard):

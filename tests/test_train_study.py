@@ -19,7 +19,7 @@ from kits_submit.postprocess import refine
 from kits_submit.recipe import Refinement
 from kits_submit.types import Labels
 from tests.conftest import present
-from tests.test_train_loop import SMALL, Heard, train, trainer, write_cases
+from tests.training import SMALL, Heard, train, trainer, write_cases
 from train.ablation import ORDER, ROWS, TITLES, configs, markdown, means
 from train.checkpoint import load_checkpoint
 from train.cli_study import ablate_command, tune_command

@@ -15,7 +15,7 @@ from torch import nn
 
 from kits_submit.errors import DeviceError
 from tests.test_sampler import cached, label_of, sampler
-from tests.test_train_loop import SMALL, write_cases
+from tests.training import SMALL, write_cases
 from train.checkpoint import load_checkpoint
 from train.config import TrainConfig
 from train.device import Precision, choose_device

@@ -82,6 +82,12 @@ class TrainConfig:
     batch: int = option(39, WHOLE, _POSITIVE, "Patches a step, per worker (paper 2.4).")
     patients: int = option(13, WHOLE, _POSITIVE, "Cases that a step's patches come from, per worker (paper 2.4).")
     background_above_air: bool = switch("Draw background centres above the HU window's lower end (not air, lung, fat).")
+    centre_jitter: float = option(
+        0.0,
+        REAL,
+        (lambda share: 0 <= share < 0.5, "at least 0 and below 0.5"),
+        "Share of the patch by which the drawn voxel may lie off its centre; 0 is the paper's central voxel (2.4).",
+    )
     flip_axes: str = option(
         "",
         TEXT,

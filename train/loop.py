@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from kits_submit.errors import ModelError
 from kits_submit.types import TUMOR
 from train.config import TrainConfig
-from train.device import Precision, compiled, gpu_mb
+from train.device import Precision, compiled, gpu_mb, numpy_on_one_thread
 from train.distributed import Workers, synchronise
 from train.ema import MeanWeights
 from train.losses import LossParts, Reduce, combined_loss
@@ -106,7 +106,8 @@ class Trainer:
         Time counts over all that trained before a resumption, without what `on_step` takes. With a time limit the
         steps depend on the clock, so that two trainings differ.
         """
-        with Prefetcher(self.sampler.batch, threads=self.config.loaders, last=self.planned_steps) as patches:
+        reading = Prefetcher(self.sampler.batch, threads=self.config.loaders, last=self.planned_steps)
+        with numpy_on_one_thread(), reading as patches:
             while not self.ended:
                 progress = self._progress(limits)
                 if progress >= 1:

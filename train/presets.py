@@ -45,11 +45,12 @@ _SHIPPED = replace(
     holdout=0.0,
     omit_cases=("case_90004",),
     pretrain=True,
-    implants=12,
-    beside_phantoms=48,
+    implants=24,
+    beside_phantoms=120,
     augmentation=0.8,
+    centre_jitter=0.25,
     learning_rate=2e-3,
-    max_steps=1600,
+    max_steps=3600,
     keep="last",
 )
 

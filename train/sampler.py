@@ -1,4 +1,4 @@
-"""Batches of patches whose central voxel is equally likely background, kidney or tumor (paper section 2.4).
+"""Batches of patches whose central voxel, or one near it, is equally likely of each class (paper section 2.4).
 
 A batch is a function of the seed and the step alone, so a resumed training goes on as if never stopped, and each patch
 one of its place in the batch, so workers that share a batch draw what one alone would. An epoch visits each case once
@@ -47,6 +47,7 @@ class Sampler:
         patients: int,
         air: float,
         background_above_air: bool = False,
+        centre_jitter: float = 0.0,
         flip_axes: str = "",
         augmenter: Augmenter | None = None,
         seed: int = 0,
@@ -63,6 +64,7 @@ class Sampler:
         self.patients = min(patients * world, self.size, len(self.cases))
         self.air = air
         self.background_above_air = background_above_air
+        self.centre_jitter = centre_jitter
         self.flip_axes = flip_axes
         self.augmenter = augmenter
         self.seed = seed
@@ -90,7 +92,8 @@ class Sampler:
         return [self.cases[order[i % len(order)]] for i in range(first, first + self.patients)]
 
     def _patch(self, case: CachedCase, rng: np.random.Generator) -> tuple[Image, Labels]:
-        centre = draw_centre(case, rng, self.air if self.background_above_air else None)
+        drawn = draw_centre(case, rng, self.air if self.background_above_air else None)
+        centre = jittered(drawn, self.patch, self.centre_jitter, rng) if self.centre_jitter else drawn
         if self.augmenter is None:
             image, label = cut_patch(case, centre, self.patch, self.air)
         else:
@@ -117,6 +120,16 @@ def draw_centre(case: CachedCase, rng: np.random.Generator, air: float | None = 
         if air is None or image[centre] > air + _ABOVE_AIR:
             break
     return centre
+
+
+def jittered(drawn: Shape, patch: Shape, share: float, rng: np.random.Generator) -> Shape:
+    """The centre of a patch in which `drawn` lies up to `share` of each edge off the centre, everywhere as likely.
+
+    A class drawn for the central voxel teaches a network where in a patch to expect it; at inference it is anywhere.
+    """
+    reach = [int(share * edge) for edge in patch]
+    z, y, x = (int(c + rng.integers(-r, r + 1)) for c, r in zip(drawn, reach, strict=True))
+    return z, y, x
 
 
 def _place(flat: int, shape: Shape) -> Shape:

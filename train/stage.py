@@ -117,6 +117,7 @@ class Stage:
             patients=config.patients,
             air=air(self.recipe),
             background_above_air=config.background_above_air,
+            centre_jitter=config.centre_jitter,
             flip_axes=config.flip_axes,
             augmenter=Augmenter(self.recipe, config.augmentation) if config.augmentation else None,
             seed=config.seed,

@@ -19,15 +19,15 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from train.network.depthwise import DepthwiseConv3d
+
 
 class DSCLayer(nn.Module):
     """Depthwise 3x3x3, pointwise 1x1x1, BN, and ReLU where `relu`. An edge n gives n / stride."""
 
     def __init__(self, inputs: int, outputs: int, *, stride: int = 1, dilation: int = 1, relu: bool = True) -> None:
         super().__init__()
-        self.depthwise = nn.Conv3d(
-            inputs, inputs, 3, stride=stride, padding=dilation, dilation=dilation, groups=inputs, bias=False
-        )
+        self.depthwise = DepthwiseConv3d(inputs, stride=stride, dilation=dilation)
         self.pointwise = nn.Conv3d(inputs, outputs, 1, bias=False)
         self.norm = nn.BatchNorm3d(outputs)
         self.activation = nn.ReLU(inplace=True) if relu else nn.Identity()
