@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from export import DEPTHWISE_FORMS
 from kits_submit.errors import InputError
 from train import best_of
 
@@ -32,7 +33,7 @@ def export_command(
     depthwise: Annotated[
         str | None,
         typer.Option(
-            metavar="slices|dense",
+            metavar="|".join(DEPTHWISE_FORMS),
             help="An exported model once more, its depthwise convolutions written otherwise, for GPUs.",
         ),
     ] = None,
@@ -86,17 +87,17 @@ def export_rewritten(source: Path | None, out: Path, *, half: bool = False, dept
     """An exported model with its depthwise convolutions written otherwise, or in fp16, or both; bytes of the file.
 
     Raises:
-        InputError: no model is named, `out` is the model itself, or another form than `export.depthwise.FORMS`.
+        InputError: no model is named, `out` is the model itself, or another form than `export.DEPTHWISE_FORMS`.
         ModelError: not a model of ours, or its answers do not stay.
         OutputError: cannot be written.
     """
-    from export.depthwise import FORMS, rewrite_depthwise
+    from export.depthwise import rewrite_depthwise
     from export.half import to_half
     from kits_submit.engine.model import load_model
     from kits_submit.nifti import replacing
 
-    if depthwise not in (None, *FORMS):
-        raise InputError(f"--depthwise is {depthwise!r}", fix=f"use one of {', '.join(FORMS)}")
+    if depthwise not in (None, *DEPTHWISE_FORMS):
+        raise InputError(f"--depthwise is {depthwise!r}", fix=f"use one of {', '.join(DEPTHWISE_FORMS)}")
     if source is None or source.suffix != ".onnx":
         raise InputError("--half and --depthwise take an exported model", fix="name an .onnx file", path=source)
     if out.resolve() == source.resolve():

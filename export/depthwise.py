@@ -28,7 +28,6 @@ from kits_submit.parity import probe
 
 Kernel = npt.NDArray[Any]
 
-FORMS = ("slices", "dense")
 DENSE_CHANNELS = 16
 TOLERANCE = 1e-5  # of a logit, relative to the largest
 _END = np.iinfo(np.int64).max
