@@ -1,3 +1,3 @@
-"""A trained checkpoint -> one ONNX file that carries its Recipe: `graph -> onnx -> verify`. Needs torch and onnx."""
+"""A trained checkpoint -> one ONNX file with its Recipe: `graph -> onnx -> crop -> verify`. Needs torch and onnx."""
 
 DEPTHWISE_FORMS = ("slices", "dense")  # what `export.depthwise` can write

@@ -68,14 +68,16 @@ def export(checkpoint: Path, out: Path, report: Path, tumor_shift: float = 0.0) 
         InputError, ModelError: the checkpoint cannot be used, or the graph differs from it.
         OutputError: cannot be written.
     """
+    from export.crop import crop_of
     from export.onnx import to_onnx
     from export.verify import demand_parity, verify, write_report
     from kits_submit.nifti import replacing
     from train.checkpoint import load_checkpoint
 
     trained = load_checkpoint(checkpoint).leaning(tumor_shift)
-    content = to_onnx(trained).SerializeToString()
-    parity = verify(content, trained.network(), trained.recipe)
+    graph = to_onnx(trained)
+    content = graph.SerializeToString()
+    parity = verify(content, trained.network(), trained.recipe, crop=crop_of(graph))
     demand_parity(parity)
     with replacing(out) as stream:
         stream.write(content)

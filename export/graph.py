@@ -1,7 +1,9 @@
 """What the exported graph computes, and the checks that the file really is that graph.
 
-    image   float32 (N, 1, Z, Y, X), standardised; Z, Y, X multiples of the Recipe's `multiple`; all four sizes free
-    logits  float32 (N, K, Z, Y, X), of the network in eval mode: no dropout, BN folded into the convolutions
+    image       float32 (N, 1, Z, Y, X), standardised; Z, Y, X multiples of the Recipe's `multiple`; all four sizes free
+    crop_start  int64 (3), crop_stop  int64 (3): what part of the patch is decoded (`kits_submit.engine.crop`)
+    logits      float32 (N, K, Z', Y', X') of that part, of the network in eval mode: no dropout, BN folded into the
+                convolutions
 
 Softmax, argmax, patches and margins are the runtime's: the graph knows nothing of them.
 """
@@ -12,16 +14,18 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 
+from kits_submit.engine.crop import START, STOP
 from kits_submit.errors import ModelError
 from train.network.deeplab import DeepLab3D
 
 if TYPE_CHECKING:
-    from onnx import ModelProto
+    from onnx import ModelProto, ValueInfoProto
 
 OPSET = 18  # later ones hold Resize-19, which older CUDA execution providers run on the CPU without a word
 INPUT, OUTPUT = "image", "logits"
 INPUT_AXES = ("N", 1, "Z", "Y", "X")
-OPERATORS = frozenset({"Conv", "Relu", "Add", "Concat", "Resize"})
+OUTPUT_AXES = ("N", "K", "Z'", "Y'", "X'")
+OPERATORS = frozenset({"Conv", "Relu", "Add", "Concat", "Resize", "Slice"})
 
 
 class Logits(nn.Module):
@@ -47,17 +51,20 @@ def check_graph(model: ModelProto, *, classes: int) -> None:
     opsets = {entry.domain: entry.version for entry in model.opset_import}
     _demand("opsets", opsets, {"": OPSET})
     _demand("functions", len(model.functions), 0)
-    ends = (("input", model.graph.input, INPUT, 1), ("output", model.graph.output, OUTPUT, classes))
-    for kind, values, name, channels in ends:
-        _demand(f"{kind} names", [value.name for value in values], [name])
-        dims = values[0].type.tensor_type.shape.dim
-        _demand(f"{kind} axes", [dim.dim_param or dim.dim_value for dim in dims], ["N", channels, "Z", "Y", "X"])
+    _demand("input names", [value.name for value in model.graph.input], [INPUT, START, STOP])
+    _demand("output names", [value.name for value in model.graph.output], [OUTPUT])
+    _demand("input axes", _axes(model.graph.input[0]), list(INPUT_AXES))
+    _demand("output axes", _axes(model.graph.output[0]), ["N", classes, *OUTPUT_AXES[2:]])
     _demand("other operators", sorted({node.op_type for node in model.graph.node} - OPERATORS), [])
     constants = {tensor.name for tensor in model.graph.initializer}
     for node in model.graph.node:
         if node.op_type == "Resize":
             _demand("Resize inputs", [bool(name) for name in node.input], [True, False, True])
             _demand("Resize scales computed", sorted({node.input[2]} - constants), [])
+
+
+def _axes(value: ValueInfoProto) -> list[str | int]:
+    return [dim.dim_param or dim.dim_value for dim in value.type.tensor_type.shape.dim]
 
 
 def _demand(what: str, got: object, wanted: object) -> None:

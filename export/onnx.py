@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, cast
 
 import torch
 
-from export.graph import INPUT, INPUT_AXES, OPSET, OUTPUT, Logits, check_graph
+from export.crop import add_crop
+from export.graph import INPUT, INPUT_AXES, OPSET, OUTPUT, OUTPUT_AXES, Logits, check_graph
 from kits_submit.recipe import METADATA_KEY, Recipe
 from train.checkpoint import Checkpoint
 from train.network.deeplab import DeepLab3D
@@ -59,24 +60,22 @@ def network_to_onnx(network: DeepLab3D, recipe: Recipe) -> ModelProto:
     _tidy(model)
     entry = model.metadata_props.add()
     entry.key, entry.value = METADATA_KEY, recipe.to_json()
+    add_crop(model)
     check_graph(model, classes=network.architecture.classes)
     return model
 
 
 def _tidy(model: ModelProto) -> None:
-    """Name the free axes; drop the exporter's notes: stack traces with this machine's paths, shapes of inner values.
-
-    The logits' edges are the image's for every allowed input, though the exporter writes 4 * ((Z - 1) // 4) + 4.
-    """
+    """Name the free axes; drop the exporter's notes: stack traces with this machine's paths, shapes of inner values."""
     graph = model.graph
     del graph.value_info[:]
     del model.metadata_props[:]
     for holder in (graph, *graph.node, *graph.input, *graph.output, *graph.initializer):
         del holder.metadata_props[:]
         holder.doc_string = ""
-    for value in (*graph.input, *graph.output):
-        for dim, size in zip(value.type.tensor_type.shape.dim, INPUT_AXES, strict=True):
-            if isinstance(size, str):
+    for value, axes in ((graph.input[0], INPUT_AXES), (graph.output[0], OUTPUT_AXES)):
+        for dim, size in zip(value.type.tensor_type.shape.dim, axes, strict=True):
+            if isinstance(size, str) and size != "K":
                 dim.dim_param = size
 
 

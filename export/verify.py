@@ -15,7 +15,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from kits_submit.engine.crop import Crop, answer_of, part_of
 from kits_submit.engine.onnxruntime import OnnxRuntimeEngine
+from kits_submit.engine.protocol import Engine
 from kits_submit.errors import ModelError
 from kits_submit.nifti import replacing
 from kits_submit.recipe import Recipe
@@ -66,9 +68,19 @@ class ParityReport:
 
 
 def verify(
-    model: bytes, network: DeepLab3D, recipe: Recipe, *, shapes: Sequence[Sizes] = SHAPES, tolerance: float = TOLERANCE
+    model: bytes,
+    network: DeepLab3D,
+    recipe: Recipe,
+    *,
+    crop: Crop | None = None,
+    shapes: Sequence[Sizes] = SHAPES,
+    tolerance: float = TOLERANCE,
 ) -> ParityReport:
-    """Run both on the same noise, smooth and rough, over the Recipe's standardised range. `network` is in eval mode."""
+    """Run both on the same noise, smooth and rough, over the Recipe's standardised range. `network` is in eval mode.
+
+    Args:
+        crop: the file's: each shape is compared once more by its middle alone.
+    """
     engine = OnnxRuntimeEngine(model, "cpu")
     rng = np.random.default_rng(0)
     results = []
@@ -78,7 +90,16 @@ def verify(
         with torch.inference_mode():
             wanted = network(torch.from_numpy(image)).numpy()
         results.append(compare(wanted, got, sizes, tolerance))
+        if crop is not None:
+            results.append(compare(*_middles(engine, crop, image, wanted), sizes, tolerance))
     return ParityReport(tolerance, engine.name, tuple(results))
+
+
+def _middles(engine: Engine, crop: Crop, image: Batch, wanted: Logits) -> tuple[Logits, Logits]:
+    """The middle half of `wanted`, and what the engine says when asked for that alone."""
+    z, y, x = image.shape[2:]
+    start, stop = (z // 4, y // 4, x // 4), (z - z // 4, y - y // 4, x - x // 4)
+    return part_of(wanted, start, stop), answer_of(engine, image, crop, start, stop)
 
 
 def compare(wanted: Logits, got: Logits, sizes: Sizes, tolerance: float) -> ShapeParity:

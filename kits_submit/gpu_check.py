@@ -97,7 +97,7 @@ def check_engines(model: Model, candidates: tuple[Candidate, ...], image: Image 
     """
     volume = phantom_image(model.recipe) if image is None else image
     reference = OnnxRuntimeEngine(model.content, "cpu")
-    truth, cpu_s = _timed(volume, model.recipe, reference)
+    truth, cpu_s = _timed(volume, model, reference)
     cpu_rate = volume.size / cpu_s / 1e6
     held_before = gpu_bytes()
     for candidate in candidates:
@@ -140,8 +140,8 @@ def _chosen(candidate: Candidate, content: bytes, model: Model, volume: Image) -
 
 def _seconds(engine: Engine, model: Model, volume: Image) -> float:
     check_parity(engine, model)
-    _timed(volume, model.recipe, engine)  # the first run is the one in which cuDNN searches
-    return min(_timed(volume, model.recipe, engine)[1] for _ in range(_RUNS))
+    _timed(volume, model, engine)  # the first run is the one in which cuDNN searches
+    return min(_timed(volume, model, engine)[1] for _ in range(_RUNS))
 
 
 def phantom_image(recipe: Recipe) -> Image:
@@ -157,11 +157,11 @@ def _checks(name: str, engine: Engine, model: Model, volume: Image, truth: Label
         yield Check(name, "parity", PASS, check_parity(engine, model))
     except DeviceError as error:
         yield Check(name, "parity", FAIL, error.what)
-    labels, _ = _timed(volume, model.recipe, engine)
+    labels, _ = _timed(volume, model, engine)
     agreement = float(np.mean(labels == truth))
     yield Check(name, "labels", _of(agreement >= AGREEMENT), f"{agreement:.4%} of {labels.size} voxels as the CPU's")
-    again, seconds = _timed(volume, model.recipe, engine)
-    single, _ = _timed(volume, model.recipe, engine, at_once=1)
+    again, seconds = _timed(volume, model, engine)
+    single, _ = _timed(volume, model, engine, at_once=1)
     other = int(np.count_nonzero(again != labels)), int(np.count_nonzero(single != labels))
     yield Check(name, "steady", _of(other == (0, 0)), f"{other[0]} voxels differ run to run, {other[1]} patch by patch")
     rate = volume.size / seconds / 1e6
@@ -180,8 +180,9 @@ def _of(holds: bool) -> str:
     return PASS if holds else FAIL
 
 
-def _timed(volume: Image, recipe: Recipe, engine: Engine, at_once: int | None = None) -> tuple[Labels, float]:
+def _timed(volume: Image, model: Model, engine: Engine, at_once: int | None = None) -> tuple[Labels, float]:
+    recipe = model.recipe
     size = at_once or batch_size(engine, recipe.patch)
     started = time.monotonic()
-    probabilities = stitch(volume, recipe, engine, outside=air(recipe), batch_size=size)
+    probabilities = stitch(volume, recipe, engine, outside=air(recipe), batch_size=size, crop=model.crop)
     return probabilities.argmax(axis=0).astype(np.uint8), time.monotonic() - started

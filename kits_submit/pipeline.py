@@ -19,7 +19,9 @@ from typing import Any, Self, TypeVar
 import numpy as np
 
 from kits_submit import __version__
+from kits_submit.answers import Network, NotFinite
 from kits_submit.cases import Case
+from kits_submit.engine.crop import Cells
 from kits_submit.engine.model import Model
 from kits_submit.engine.protocol import Engine
 from kits_submit.engine.select import Selection
@@ -33,7 +35,7 @@ from kits_submit.patches import PatchPlan
 from kits_submit.postprocess import refine_in_place, volume_ml
 from kits_submit.recipe import Recipe
 from kits_submit.restore import Restorer, Slab
-from kits_submit.stitch import Arriving, Network, NotFinite, batch_size, slabs
+from kits_submit.stitch import Arriving, batch_size, slabs
 from kits_submit.submission import write_prediction
 from kits_submit.types import KIDNEY, TUMOR, Batch, Logits, Shape
 from kits_submit.volume import Grid, open_planes
@@ -76,9 +78,7 @@ def run_cases(
     Args:
         plan: another patch plan than the Recipe's.
     """
-    with _Batch(
-        output, model.recipe, selection, watcher or Watcher(), plan or PatchPlan.of(model.recipe), jobs
-    ) as batch:
+    with _Batch(output, model, selection, watcher or Watcher(), plan or PatchPlan.of(model.recipe), jobs) as batch:
         return batch.run(cases)
 
 
@@ -86,10 +86,10 @@ class _Batch:
     """A batch under way: readers ahead, the network here, finishers behind."""
 
     def __init__(
-        self, output: Path, recipe: Recipe, selection: Selection, watcher: Watcher, plan: PatchPlan, jobs: int
+        self, output: Path, model: Model, selection: Selection, watcher: Watcher, plan: PatchPlan, jobs: int
     ) -> None:
-        self._output, self._recipe, self._selection, self._watcher = output, recipe, selection, watcher
-        self._plan, self._jobs = plan, jobs
+        self._output, self._recipe, self._selection, self._watcher = output, model.recipe, selection, watcher
+        self._crop, self._plan, self._jobs = model.crop, plan, jobs
         self._readers: dict[str, Ahead[Any]] = {}
         self._finishing: list[tuple[CaseResult, Case, Worker[Slab]]] = []
         self._started: dict[str, float] = {}
@@ -165,7 +165,8 @@ class _Batch:
         engine = self._selection.engine
         result.device = engine.device
         size = batch_size(engine, self._plan.patch)
-        return Network(_Clocked(engine, result), len(self._recipe.labels), air(self._recipe), size)
+        clocked = _Clocked(engine, result)
+        return Network(clocked, len(self._recipe.labels), air(self._recipe), size, self._crop)
 
     def _told(self, result: CaseResult, done: int, total: int) -> None:
         result.patches = total
@@ -202,9 +203,9 @@ class _Clocked:
         self._engine, self._result = engine, result
         self.name, self.device, self.batch_voxels = engine.name, engine.device, engine.batch_voxels
 
-    def run(self, batch: Batch) -> Logits:
+    def run(self, batch: Batch, cells: Cells | None = None) -> Logits:
         with _stage(self._result, "network"):
-            return self._engine.run(batch)
+            return self._engine.run(batch) if cells is None else self._engine.run(batch, cells)
 
 
 def _read(case: Case, recipe: Recipe, result: CaseResult) -> Iterator[Any]:

@@ -9,23 +9,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from kits_submit.engine.protocol import Engine, OutOfMemory
-from kits_submit.errors import ModelError
-from kits_submit.patches import PatchBox, PatchPlan, Span, batches
+from kits_submit.answers import Answer, Network
+from kits_submit.engine.crop import Crop
+from kits_submit.engine.protocol import Engine
+from kits_submit.patches import PatchBox, PatchPlan, Span
 from kits_submit.recipe import Recipe
 from kits_submit.restore import Slab, softmax
-from kits_submit.types import Batch, Image, Logits, Probabilities, Shape
+from kits_submit.types import Image, Logits, Probabilities, Shape
 
 Told = Callable[[int, int], None]
-
-
-class NotFinite(ModelError):  # noqa: N818 -- says what the answer is
-    """The network answered with NaN or infinite values: the device's fault, or the weights'."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +48,7 @@ def stitch(
     batch_size: int = 1,
     on_patches: Told | None = None,
     plan: PatchPlan | None = None,
+    crop: Crop | None = None,
 ) -> Probabilities:
     """Class probabilities of a standardised ZYX image, KZYX on the same grid.
 
@@ -62,6 +60,7 @@ def stitch(
         batch_size: patches handed to the engine at once; halved when the device runs out of memory.
         on_patches: told (done, all) after each batch.
         plan: another than the Recipe's.
+        crop: the model's, for an engine that runs one with a crop.
 
     Raises:
         ModelError: the engine answers with another shape, or with values that are not finite.
@@ -69,7 +68,7 @@ def stitch(
     """
     z, y, x = image.shape
     probabilities = np.empty((len(recipe.labels), z, y, x), np.float32)
-    network = Network(engine, len(recipe.labels), outside, batch_size)
+    network = Network(engine, len(recipe.labels), outside, batch_size, crop)
     volume = Arriving((z, y, x), axis=0, descending=False, planes=enumerate(image))
     for slab in slabs(volume, plan or PatchPlan.of(recipe), network, on_patches):
         probabilities[:, slab.start : slab.stop] = softmax(slab.scores)
@@ -79,54 +78,6 @@ def stitch(
 def batch_size(engine: Engine, patch: Shape) -> int:
     """How many patches at once keep the engine busy."""
     return max(1, engine.batch_voxels // math.prod(patch))
-
-
-@dataclass
-class Network:
-    """An engine with what it takes to hand it patches.
-
-    - `classes`: how many it answers with. `outside`: the value beyond a volume.
-    - `batch_size`: patches at once; halved for good when the device runs out of memory.
-    - `skip`: compute a patch of one value (air: the window's lower end throughout) once, and take that answer for each
-      other of that value. The network is a function of the patch alone, so the labels are those of a run without it.
-    - `skipped`: how many patches were answered so.
-    """
-
-    engine: Engine
-    classes: int
-    outside: float
-    batch_size: int = 1
-    skip: bool = True
-    skipped: int = 0
-    _constant: dict[tuple[Shape, float], Logits] = field(default_factory=dict)
-
-    def answers(self, boxes: list[PatchBox], image: Image, origin: Shape) -> Iterator[list[tuple[PatchBox, Logits]]]:
-        """Each box with its KZYX logits, batch by batch. `image`: the part of the volume that begins at `origin`."""
-        values = {box: box.constant(image, self.outside, origin) if self.skip else None for box in boxes}
-        flat = [(box, self._of_constant(box.size, value)) for box, value in values.items() if value is not None]
-        if flat:
-            self.skipped += len(flat)
-            yield flat
-        for some in batches([box for box in boxes if values[box] is None], self.batch_size):
-            batch = np.stack([box.cut(image, self.outside, origin) for box in some])[:, None]
-            yield list(zip(some, self._run(batch), strict=True))
-
-    def _of_constant(self, size: Shape, value: float) -> Logits:
-        if (size, value) not in self._constant:
-            self._constant[size, value] = self._run(np.full((1, 1, *size), value, np.float32))[0]
-        return self._constant[size, value]
-
-    def _run(self, batch: Batch) -> Logits:
-        try:
-            logits = self.engine.run(batch)
-        except OutOfMemory:
-            half = len(batch) // 2
-            if half == 0:
-                raise
-            self.batch_size = half
-            return np.concatenate([self._run(batch[:half]), self._run(batch[half:])])
-        _refuse_wrong(logits, (len(batch), self.classes, *batch.shape[2:]))
-        return logits
 
 
 def slabs(volume: Arriving, plan: PatchPlan, network: Network, on_patches: Told | None = None) -> Iterator[Slab]:
@@ -139,6 +90,8 @@ def slabs(volume: Arriving, plan: PatchPlan, network: Network, on_patches: Told 
     if volume.descending:
         rows.reverse()
     total, done = sum(len(boxes) for _, boxes in rows), 0
+    if plan.overlap is not None:
+        network.crop = None  # whole patches are blended
     window = _Window(volume)
     merged = _Kept(volume, network.classes) if plan.overlap is None else _Blended(volume, plan, network.classes)
     for i, (span, boxes) in enumerate(rows):
@@ -184,12 +137,11 @@ class _Kept:
         self._start, self._stop = span.keep_start, span.keep_stop
         self._scores = np.empty((self._classes, self._stop - self._start, *self._others), np.float32)
 
-    def take(self, answered: list[tuple[PatchBox, Logits]]) -> None:
+    def take(self, answered: list[Answer]) -> None:
         """Keep what is each patch's."""
-        for box, logits in answered:
-            kept = logits[(slice(None), *box.kept_inside)]
-            rows, columns = (part for axis, part in enumerate(box.kept) if axis != self._axis)
-            self._scores[:, :, rows, columns] = np.moveaxis(kept, 1 + self._axis, 1)
+        for answer in answered:
+            rows, columns = (part for axis, part in enumerate(answer.box.kept) if axis != self._axis)
+            self._scores[:, :, rows, columns] = np.moveaxis(answer.kept, 1 + self._axis, 1)
 
     def finished(self, _: Span | None) -> Slab:
         """The slab that no later row can touch."""
@@ -205,7 +157,7 @@ class _Blended:
         self._others = tuple(n for axis, n in enumerate(volume.shape) if axis != volume.axis)
         self._weights = plan.weights(plan.size(volume.shape))
         self._start = self._stop = 0
-        self._row: list[tuple[PatchBox, Logits]] = []
+        self._row: list[Answer] = []
         self._sums = np.zeros((classes + 1, 0, *self._others), np.float32)  # the last: of the weights alone
 
     def begin(self, span: Span) -> None:
@@ -217,8 +169,8 @@ class _Blended:
         room[:, self._start - start : self._stop - start] = self._sums
         self._sums, self._start, self._stop = room, start, stop
 
-    def take(self, answered: list[tuple[PatchBox, Logits]]) -> None:
-        """Keep them until the row is whole."""
+    def take(self, answered: list[Answer]) -> None:
+        """Keep them until the row is whole; each is of its whole patch."""
         self._row += answered
 
     def _add(self, box: PatchBox, logits: Logits) -> None:
@@ -232,8 +184,8 @@ class _Blended:
 
     def finished(self, following: Span | None) -> Slab:
         """The slab that no later row can touch; patches are added in one order, so that sums round alike."""
-        for box, logits in sorted(self._row, key=lambda answered: answered[0].place):
-            self._add(box, logits)
+        for answer in sorted(self._row, key=lambda answer: answer.box.place):
+            self._add(answer.box, answer.logits)
         self._row.clear()
         start, stop = self._start, self._stop
         if following is not None and self._descending:
@@ -247,10 +199,3 @@ class _Blended:
         else:
             self._sums, self._start = self._sums[:, stop - self._start :], stop
         return slab
-
-
-def _refuse_wrong(logits: Logits, shape: tuple[int, ...]) -> None:
-    if logits.shape != shape:
-        raise ModelError(f"the network answered with shape {logits.shape}, expected {shape}", fix="export it again")
-    if not np.isfinite(logits).all():
-        raise NotFinite("the network answered with NaN or infinite values", fix="export it again, or try --device cpu")

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from kits_submit import gpu_check
+from kits_submit.engine.crop import Cells
 from kits_submit.engine.cudnn import CHOICES, Settings, remember, remembered, words
 from kits_submit.engine.model import Model
 from kits_submit.engine.onnxruntime import _provider_options
@@ -56,9 +57,9 @@ class Paced(Standin):
         super().__init__(model, fault)
         self._clock, self._seconds = clock, seconds
 
-    def run(self, batch: Batch) -> Logits:
+    def run(self, batch: Batch, cells: Cells | None = None, /) -> Logits:
         self._clock.now += self._seconds
-        return super().run(batch)
+        return super().run(batch, cells)
 
 
 @pytest.fixture

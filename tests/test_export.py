@@ -15,6 +15,7 @@ from torch import nn
 from export.cli import checkpoint_of, export, export_command, newest_checkpoint
 from export.graph import check_graph
 from export.verify import ParityReport, ShapeParity, compare, demand_parity, verify
+from kits_submit.engine.crop import METADATA_KEY as CROP_KEY
 from kits_submit.engine.model import load_model
 from kits_submit.engine.onnxruntime import OnnxRuntimeEngine
 from kits_submit.errors import InputError, ModelError
@@ -64,9 +65,9 @@ def test_one_valid_file_under_three_megabytes(exported: Exported) -> None:
 
 
 def test_the_recipe_is_inside(exported: Exported) -> None:
-    (entry,) = exported.model.metadata_props
-    assert entry.key == METADATA_KEY
-    assert Recipe.from_json(entry.value) == replace(RECIPE, provenance={"steps": "700"})
+    entries = {entry.key: entry.value for entry in exported.model.metadata_props}
+    assert set(entries) == {METADATA_KEY, CROP_KEY}
+    assert Recipe.from_json(entries[METADATA_KEY]) == replace(RECIPE, provenance={"steps": "700"})
 
 
 def test_a_shifted_tumor_is_a_bias_of_the_output(exported: Exported, tmp_path: Path) -> None:
@@ -82,7 +83,7 @@ def test_a_shifted_tumor_is_a_bias_of_the_output(exported: Exported, tmp_path: P
 def test_the_graph(exported: Exported) -> None:
     graph = exported.model.graph
     check_graph(exported.model, classes=3)
-    assert {node.op_type for node in graph.node} == {"Conv", "Relu", "Add", "Concat", "Resize"}
+    assert {node.op_type for node in graph.node} == {"Conv", "Relu", "Add", "Concat", "Resize", "Slice"}
     assert sum(node.op_type == "Conv" for node in graph.node) == 50
     assert exported.model.opset_import[0].version == 18
     scales = {t.name: onnx.numpy_helper.to_array(t).tolist() for t in graph.initializer}

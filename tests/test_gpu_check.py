@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 from kits_submit import gpu_check
 from kits_submit.cli import build_app
+from kits_submit.engine.crop import Cells
 from kits_submit.engine.cudnn import Settings
 from kits_submit.engine.model import Model
 from kits_submit.engine.onnxruntime import OnnxRuntimeEngine
@@ -32,9 +33,9 @@ class Standin:
     def __init__(self, model: Model, fault: str = "") -> None:
         self._engine, self._fault, self._calls = OnnxRuntimeEngine(model.content, "cpu"), fault, 0
 
-    def run(self, batch: Batch) -> Logits:
+    def run(self, batch: Batch, cells: Cells | None = None, /) -> Logits:
         self._calls += 1
-        logits = self._engine.run(batch)
+        logits = self._engine.run(batch, cells)
         if self._fault == "dies" and self._calls > 3:
             raise DeviceError("the GPU is gone", fix="")
         if self._fault == "nan":

@@ -126,8 +126,8 @@ class TestDoctor:
         from kits_submit.engine.select import Selection
 
         class BlackEngine(OnnxRuntimeEngine):
-            def run(self, batch: np.ndarray) -> np.ndarray:
-                return super().run(batch) * 0
+            def run(self, batch: np.ndarray, cells: object = None, /) -> np.ndarray:
+                return super().run(batch, cells) * 0
 
         monkeypatch.setattr(doctor, "select_engine", lambda device, model: Selection(BlackEngine(model.content, "cpu")))
         _, failures = doctor.examine(threshold_model(), "cpu")
@@ -139,8 +139,8 @@ class TestDoctor:
         from kits_submit.engine.select import Selection
 
         class Swapping(OnnxRuntimeEngine):
-            def run(self, batch: np.ndarray) -> np.ndarray:
-                return super().run(batch)[::-1]
+            def run(self, batch: np.ndarray, cells: object = None, /) -> np.ndarray:
+                return super().run(batch, cells)[::-1]
 
         monkeypatch.setattr(doctor, "select_engine", lambda device, model: Selection(Swapping(model.content, "cpu")))
         _, failures = doctor.examine(threshold_model(), "cpu")

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from kits_submit.cases import find_cases
+from kits_submit.engine.crop import Cells
 from kits_submit.engine.model import load_model
 from kits_submit.engine.onnxruntime import OnnxRuntimeEngine
 from kits_submit.engine.select import Selection, select_engine
@@ -27,13 +28,13 @@ class Dying:
     def __init__(self, content: bytes, batches: int, *, nan: bool = False) -> None:
         self._good, self._left, self._nan = OnnxRuntimeEngine(content, "cpu"), batches, nan
 
-    def run(self, batch: np.ndarray) -> np.ndarray:
+    def run(self, batch: np.ndarray, cells: Cells | None = None, /) -> np.ndarray:
         self._left -= 1
         if self._left < 0 and self._nan:
-            return self._good.run(batch) * np.float32(np.nan)
+            return self._good.run(batch, cells) * np.float32(np.nan)
         if self._left < 0:
             raise DeviceError("the device has gone", fix="restart it")
-        return self._good.run(batch)
+        return self._good.run(batch, cells)
 
 
 class Telling(Watcher):

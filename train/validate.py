@@ -14,6 +14,7 @@ import torch
 
 from evaluation.case import score_masks
 from kits_submit.cases import Case
+from kits_submit.engine.crop import Cells
 from kits_submit.grid import resample, target_shape
 from kits_submit.intensity import air, standardise
 from kits_submit.recipe import Recipe
@@ -73,8 +74,8 @@ class TorchEngine:
         return self._like.device.type
 
     @torch.inference_mode()
-    def run(self, batch: Batch) -> Logits:
-        """NCZYX to NKZYX."""
+    def run(self, batch: Batch, _: Cells | None = None, /) -> Logits:
+        """NCZYX to NKZYX, whole patches."""
         images = torch.from_numpy(batch).to(self._like).to(memory_format=torch.channels_last_3d)
         logits: Logits = self._network(images).float().cpu().numpy()
         return logits

@@ -6,6 +6,7 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
+from kits_submit.engine.crop import Crop
 from kits_submit.engine.onnxruntime import import_onnxruntime, session_options
 from kits_submit.errors import ModelError, first_line
 from kits_submit.recipe import METADATA_KEY, Recipe
@@ -15,12 +16,15 @@ _EXPORT = "give an .onnx file written by `kits-submit export`"
 
 @dataclass(frozen=True)
 class Model:
-    """- `sha256`: of the file, as the run manifest states it."""
+    """- `sha256`: of the file, as the run manifest states it.
+    - `crop`: what part of a patch its graph can be asked for; None: whole patches alone.
+    """
 
     path: Path
     recipe: Recipe
     sha256: str
     content: bytes
+    crop: Crop | None = None
 
 
 def load_model(path: Path) -> Model:
@@ -33,14 +37,15 @@ def load_model(path: Path) -> Model:
         content = path.read_bytes()
     except OSError as error:
         raise ModelError(f"the model cannot be read ({error.strerror})", fix=_EXPORT, path=path) from None
-    text = _metadata(content, path).get(METADATA_KEY)
+    metadata = _metadata(content, path)
+    text = metadata.get(METADATA_KEY)
     if text is None:
         raise ModelError(f"the model carries no Recipe (metadata {METADATA_KEY!r})", fix=_EXPORT, path=path)
     try:
-        recipe = Recipe.from_json(text)
+        recipe, crop = Recipe.from_json(text), Crop.of(metadata)
     except ModelError as error:
         raise ModelError(error.what, fix=error.fix, path=path) from None
-    return Model(path, recipe, hashlib.sha256(content).hexdigest(), content)
+    return Model(path, recipe, hashlib.sha256(content).hexdigest(), content, crop)
 
 
 def _metadata(content: bytes, path: Path) -> dict[str, str]:

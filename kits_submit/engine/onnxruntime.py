@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from kits_submit.engine.crop import START, WHOLE, Cells
 from kits_submit.engine.cudnn import Settings, cache_folder, remembered
 from kits_submit.engine.protocol import OutOfMemory
 from kits_submit.errors import DeviceError, first_line
@@ -72,29 +73,33 @@ class OnnxRuntimeEngine:
         self.batch_voxels = _CPU_BATCH_VOXELS if device == "cpu" else _GPU_BATCH_VOXELS
         self._input = self._session.get_inputs()[0].name
         self._output = self._session.get_outputs()[0].name
+        self._asked = START in [value.name for value in self._session.get_inputs()]
         self._memory = "cpu" if device == "cpu" else "cuda"
         self._binding = self._session.io_binding()
-        self._shape: tuple[int, ...] | None = None
+        self._bound_to: tuple[tuple[int, ...], Cells] | None = None
 
-    def run(self, batch: Batch) -> Logits:
+    def run(self, batch: Batch, cells: Cells | None = None) -> Logits:
         try:
-            return self._bound(batch)
+            return self._bound(batch, cells or WHOLE)
         except Exception as error:  # C++ exceptions without a common public base
             kind = OutOfMemory if _is_out_of_memory(error) else DeviceError
             raise kind(f"{self.device} failed ({first_line(error)})", fix="try --device cpu") from error
 
-    def _bound(self, batch: Batch) -> Logits:
+    def _bound(self, batch: Batch, cells: Cells) -> Logits:
         """Through buffers on the device, kept from batch to batch while its shape stays: the same code for each."""
-        if self._shape != batch.shape:
+        if self._bound_to != (batch.shape, cells):
             value = import_onnxruntime().OrtValue
-            self._shape = None
+            self._bound_to = None
             self._binding.clear_binding_inputs()
             self._binding.clear_binding_outputs()
             self._buffer = batch.copy()  # on the CPU the value shares it, and the next batch is written into it
             self._image = value.ortvalue_from_numpy(self._buffer, self._memory, 0)
             self._binding.bind_ortvalue_input(self._input, self._image)
+            self._crop = cells.inputs() if self._asked else {}
+            for name, numbers in self._crop.items():
+                self._binding.bind_cpu_input(name, numbers)
             self._binding.bind_output(self._output, self._memory)
-            self._shape = batch.shape
+            self._bound_to = batch.shape, cells
         else:
             self._image.update_inplace(np.ascontiguousarray(batch))
         self._session.run_with_iobinding(self._binding)

@@ -6,6 +6,7 @@ import importlib.util
 
 import numpy as np
 
+from kits_submit.engine.crop import START, WHOLE, Cells
 from kits_submit.errors import DeviceError, first_line
 from kits_submit.types import Batch, Logits
 
@@ -44,10 +45,13 @@ class OpenVinoEngine:
         self.name = f"openvino {openvino.__version__.split('-')[0]}"
         self.device = str(self._compiled.get_property("EXECUTION_DEVICES")[0])
         self.batch_voxels = _BATCH_VOXELS
+        self._image = self._compiled.input(0).get_any_name()
+        self._asked = any(START in port.get_names() for port in self._compiled.inputs)
 
-    def run(self, batch: Batch) -> Logits:
+    def run(self, batch: Batch, cells: Cells | None = None) -> Logits:
+        inputs = {self._image: batch, **((cells or WHOLE).inputs() if self._asked else {})}
         try:
-            result = self._request.infer([batch])
+            result = self._request.infer(inputs)
         except RuntimeError as error:
             raise DeviceError(f"OpenVINO failed ({first_line(error)})", fix="use --device cpu") from error
         return np.array(result[0], np.float32)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from kits_submit.engine.crop import Cells
 from kits_submit.errors import DeviceError
 from kits_submit.types import Batch, Logits
 
@@ -27,8 +28,8 @@ class Engine(Protocol):
     @property
     def batch_voxels(self) -> int: ...
 
-    def run(self, batch: Batch) -> Logits:
-        """NCZYX float32 in, NKZYX float32 out.
+    def run(self, batch: Batch, cells: Cells | None = None, /) -> Logits:
+        """NCZYX float32 in, NKZYX float32 out: of the whole patch, or of `cells`, which a model with a `Crop` takes.
 
         Raises:
             OutOfMemory: a smaller batch may pass.
