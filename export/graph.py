@@ -55,12 +55,19 @@ def check_graph(model: ModelProto, *, classes: int) -> None:
     _demand("output names", [value.name for value in model.graph.output], [OUTPUT])
     _demand("input axes", _axes(model.graph.input[0]), list(INPUT_AXES))
     _demand("output axes", _axes(model.graph.output[0]), ["N", classes, *OUTPUT_AXES[2:]])
+    for value in model.graph.input[1:]:
+        _demand(f"{value.name}", (value.type.tensor_type.elem_type, _axes(value)), (_INT64, [3]))
+    cuts = [list(node.input[1:3]) for node in model.graph.node if node.op_type == "Slice"]
+    _demand("Slices", cuts, [[START, STOP]] * len(cuts))
     _demand("other operators", sorted({node.op_type for node in model.graph.node} - OPERATORS), [])
     constants = {tensor.name for tensor in model.graph.initializer}
     for node in model.graph.node:
         if node.op_type == "Resize":
             _demand("Resize inputs", [bool(name) for name in node.input], [True, False, True])
             _demand("Resize scales computed", sorted({node.input[2]} - constants), [])
+
+
+_INT64 = 7  # of onnx.TensorProto
 
 
 def _axes(value: ValueInfoProto) -> list[str | int]:

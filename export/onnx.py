@@ -1,4 +1,4 @@
-"""Checkpoint -> one ONNX file, opset 18, every size dynamic, the Recipe in its metadata."""
+"""Checkpoint -> one ONNX file, opset 18, every size dynamic, a part of a patch on request, the Recipe inside."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ def to_onnx(checkpoint: Checkpoint) -> ModelProto:
 
 
 def network_to_onnx(network: DeepLab3D, recipe: Recipe) -> ModelProto:
-    """Trace, fold, tidy and check.
+    """Trace, fold, tidy, add the crop, and check.
 
     Raises:
-        ModelError: see `check_graph`.
+        ModelError: see `add_crop` and `check_graph`.
     """
     n, z, y, x = TRACED
     example = torch.zeros(n, 1, z, y, x)

@@ -30,17 +30,8 @@ class Answer(NamedTuple):
     @property
     def kept(self) -> Logits:
         """Of the voxels that are taken from this patch."""
-        inside = list(zip(self.box.kept_inside, self.origin, strict=True))
-        return part_of(self.logits, [part.start - o for part, o in inside], [part.stop - o for part, o in inside])
-
-
-@dataclass(frozen=True)
-class _Part:
-    """Of each patch of a batch: `size` voxels from `origin` on, asked for as `cells`; None asks for whole patches."""
-
-    size: Shape
-    origin: Shape = (0, 0, 0)
-    cells: Cells | None = None
+        inside = self.box.kept_inside
+        return part_of(self.logits, [part.start for part in inside], [part.stop for part in inside], self.origin)
 
 
 @dataclass
@@ -71,59 +62,75 @@ class Network:
         if flat:
             self.skipped += len(flat)
             yield flat
-        for alike in self._alike([box for box in boxes if values[box] is None]):
+        for alike, cells in self._asked([box for box in boxes if values[box] is None]):
             for some in batches(alike, self.batch_size):
                 batch = np.stack([box.cut(image, self.outside, origin) for box in some])[:, None]
-                part = self._part(some)
-                yield [
-                    Answer(box, logits, part.origin) for box, logits in zip(some, self._run(batch, part), strict=True)
-                ]
+                logits, first = self._run(batch, cells)
+                yield [Answer(box, of_box, first) for box, of_box in zip(some, logits, strict=True)]
 
-    def _alike(self, boxes: list[PatchBox]) -> Iterator[list[PatchBox]]:
-        """Boxes that keep about as much: one that keeps its patch to the end would have a batch computed to the end."""
+    def _asked(self, boxes: list[PatchBox]) -> Iterator[tuple[list[PatchBox], Cells | None]]:
+        """Boxes that keep the same ends of their patch, and the cells that all they keep lies in."""
         if self.crop is None:
-            yield boxes
+            yield boxes, None
             return
-        for _, alike in groupby(sorted(boxes, key=_wide), _wide):
-            yield list(alike)
-
-    def _part(self, boxes: list[PatchBox]) -> _Part:
-        """What all of these keep lies within."""
-        if self.crop is None:
-            return _Part(boxes[0].size)
-        kept = [box.kept_inside for box in boxes]
-        (z0, z1), (y0, y1), (x0, x1) = (
-            (min(part.start for part in parts), max(part.stop for part in parts)) for parts in zip(*kept, strict=True)
-        )
-        cells = self.crop.cells((z0, y0, x0), (z1, y1, x1), boxes[0].size)
-        origin, size = self.crop.voxels(cells)
-        return _Part(size, origin, cells)
+        for _, group in groupby(sorted(boxes, key=_ends), _ends):
+            alike = list(group)
+            (z0, z1), (y0, y1), (x0, x1) = (
+                (min(part.start for part in parts), max(part.stop for part in parts))
+                for parts in zip(*(box.kept_inside for box in alike), strict=True)
+            )
+            yield alike, self.crop.cells((z0, y0, x0), (z1, y1, x1), alike[0].size)
 
     def _of_constant(self, size: Shape, value: float) -> Logits:
         if (size, value) not in self._constant:
-            self._constant[size, value] = self._run(np.full((1, 1, *size), value, np.float32), _Part(size))[0]
+            self._constant[size, value] = self._run(np.full((1, 1, *size), value, np.float32), None)[0][0]
         return self._constant[size, value]
 
-    def _run(self, batch: Batch, part: _Part) -> Logits:
+    def _run(self, batch: Batch, cells: Cells | None) -> tuple[Logits, Shape]:
+        """Logits of `cells`, or of whole patches, and where they begin in the patch."""
         try:
-            logits = self.engine.run(batch) if part.cells is None else self.engine.run(batch, part.cells)
+            return answer(self.engine, batch, self.classes, self.crop, cells)
         except OutOfMemory:
             half = len(batch) // 2
             if half == 0:
                 raise
             self.batch_size = half
-            return np.concatenate([self._run(batch[:half], part), self._run(batch[half:], part)])
-        _refuse_wrong(logits, (len(batch), self.classes, *part.size))
-        return logits
+            (first, origin), (second, _) = self._run(batch[:half], cells), self._run(batch[half:], cells)
+            return np.concatenate([first, second]), origin
 
 
-def _wide(box: PatchBox) -> tuple[bool, ...]:
-    """For each axis: does it keep an end of its patch, as the outermost in a volume do?"""
-    return tuple(a.keep_start == a.start or a.keep_stop == a.start + a.size for a in box.axes)
+def answer(engine: Engine, batch: Batch, classes: int, crop: Crop | None, cells: Cells | None) -> tuple[Logits, Shape]:
+    """What an engine says of `cells`, or of whole patches where it does not cut them; where that begins in the patch.
 
-
-def _refuse_wrong(logits: Logits, shape: tuple[int, ...]) -> None:
-    if logits.shape != shape:
-        raise ModelError(f"the network answered with shape {logits.shape}, expected {shape}", fix="export it again")
+    Raises:
+        ModelError: an answer of another shape, or with values that are not finite.
+        DeviceError: the device failed.
+    """
+    logits = engine.run(batch, cells)
+    whole = (len(batch), classes, *batch.shape[2:])
+    origin: Shape = (0, 0, 0)
+    wanted = whole
+    if crop is not None and cells is not None and logits.shape != whole:
+        origin, size = crop.voxels(cells)
+        wanted = (len(batch), classes, *size)
+    if logits.shape != wanted:
+        raise ModelError(f"the network answered with shape {logits.shape}, expected {wanted}", fix="export it again")
     if not np.isfinite(logits).all():
         raise NotFinite("the network answered with NaN or infinite values", fix="export it again, or try --device cpu")
+    return logits, origin
+
+
+def part_alone(engine: Engine, batch: Batch, classes: int, crop: Crop, start: Shape, stop: Shape) -> Logits:
+    """The voxels [start, stop) of each patch of `batch`, NKZYX, asked for alone.
+
+    Raises:
+        ModelError, DeviceError: as `answer`.
+    """
+    z, y, x = batch.shape[2:]
+    logits, origin = answer(engine, batch, classes, crop, crop.cells(start, stop, (z, y, x)))
+    return part_of(logits, start, stop, origin)
+
+
+def _ends(box: PatchBox) -> tuple[tuple[bool, bool], ...]:
+    """Along each axis: does it keep its patch's start, its end? The outermost in a volume do."""
+    return tuple((a.keep_start == a.start, a.keep_stop >= a.start + a.size) for a in box.axes)

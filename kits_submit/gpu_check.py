@@ -4,7 +4,8 @@ A phantom is stitched by the CPU's ONNX Runtime, the reference, and by each engi
 
     starts        the session runs on the GPU, as read back from it
     settings      with one of cuDNN's settings it answers as the CPU; the fastest is remembered (`engine.cudnn`)
-    parity        logits of a small phantom agree with the CPU's, and a batch of two with one by one (`parity`)
+    parity        logits of a small phantom agree with the CPU's, a batch of two with one by one, and a part with the
+                  whole (`parity`)
     labels        at least 99.99 % of the phantom's voxels get the CPU's label
     steady        a second run, and one patch at a time, give the same labels
     throughput    it is faster than the CPU; Mvoxel/s of both

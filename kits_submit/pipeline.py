@@ -89,7 +89,8 @@ class _Batch:
         self, output: Path, model: Model, selection: Selection, watcher: Watcher, plan: PatchPlan, jobs: int
     ) -> None:
         self._output, self._recipe, self._selection, self._watcher = output, model.recipe, selection, watcher
-        self._crop, self._plan, self._jobs = model.crop, plan, jobs
+        self._crop = model.crop if plan.overlap is None else None  # blended patches are wanted whole
+        self._plan, self._jobs = plan, jobs
         self._readers: dict[str, Ahead[Any]] = {}
         self._finishing: list[tuple[CaseResult, Case, Worker[Slab]]] = []
         self._started: dict[str, float] = {}
@@ -203,9 +204,9 @@ class _Clocked:
         self._engine, self._result = engine, result
         self.name, self.device, self.batch_voxels = engine.name, engine.device, engine.batch_voxels
 
-    def run(self, batch: Batch, cells: Cells | None = None) -> Logits:
+    def run(self, batch: Batch, cells: Cells | None = None, /) -> Logits:
         with _stage(self._result, "network"):
-            return self._engine.run(batch) if cells is None else self._engine.run(batch, cells)
+            return self._engine.run(batch, cells)
 
 
 def _read(case: Case, recipe: Recipe, result: CaseResult) -> Iterator[Any]:

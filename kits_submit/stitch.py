@@ -60,7 +60,7 @@ def stitch(
         batch_size: patches handed to the engine at once; halved when the device runs out of memory.
         on_patches: told (done, all) after each batch.
         plan: another than the Recipe's.
-        crop: the model's, for an engine that runs one with a crop.
+        crop: the model's, where it can be asked for part of a patch; blended patches are wanted whole.
 
     Raises:
         ModelError: the engine answers with another shape, or with values that are not finite.
@@ -68,9 +68,10 @@ def stitch(
     """
     z, y, x = image.shape
     probabilities = np.empty((len(recipe.labels), z, y, x), np.float32)
-    network = Network(engine, len(recipe.labels), outside, batch_size, crop)
+    plan = plan or PatchPlan.of(recipe)
+    network = Network(engine, len(recipe.labels), outside, batch_size, crop if plan.overlap is None else None)
     volume = Arriving((z, y, x), axis=0, descending=False, planes=enumerate(image))
-    for slab in slabs(volume, plan or PatchPlan.of(recipe), network, on_patches):
+    for slab in slabs(volume, plan, network, on_patches):
         probabilities[:, slab.start : slab.stop] = softmax(slab.scores)
     return probabilities
 
@@ -90,8 +91,6 @@ def slabs(volume: Arriving, plan: PatchPlan, network: Network, on_patches: Told 
     if volume.descending:
         rows.reverse()
     total, done = sum(len(boxes) for _, boxes in rows), 0
-    if plan.overlap is not None:
-        network.crop = None  # whole patches are blended
     window = _Window(volume)
     merged = _Kept(volume, network.classes) if plan.overlap is None else _Blended(volume, plan, network.classes)
     for i, (span, boxes) in enumerate(rows):

@@ -147,6 +147,8 @@ def test_a_graph_that_is_another_is_told(exported: Exported) -> None:
     for change, told in (
         (lambda m: setattr(m.graph.node[3], "op_type", "BatchNormalization"), r"other operators: \['BatchNorm"),
         (lambda m: setattr(m.opset_import[0], "version", 20), r"opsets: \{'': 20\}"),
+        (lambda m: setattr(m.graph.input[1].type.tensor_type, "elem_type", 6), "crop_start: "),
+        (lambda m: m.graph.node.add(op_type="Slice", input=["image", "a", "b"], output=["c"]), "Slices: "),
         (lambda m: setattr(m.graph.input[0].type.tensor_type.shape.dim[2], "dim_value", 16), "input axes"),
     ):
         model = onnx.ModelProto()

@@ -16,6 +16,7 @@ from kits_submit.engine.onnxruntime import OnnxRuntimeEngine
 from kits_submit.engine.select import Selection, select_engine
 from kits_submit.errors import DeviceError
 from kits_submit.overlap import Ahead, Closed, Worker
+from kits_submit.patches import PatchPlan
 from kits_submit.pipeline import Watcher, run_cases
 from tests.conftest import save
 
@@ -79,6 +80,29 @@ def test_a_device_that_dies_leaves_its_case_to_the_rung_below(folder, tmp_path, 
         assert path.read_bytes() == (tmp_path / "out" / path.name).read_bytes()
     assert sorted(case for status, case in watcher.told if status == "done") == [r.case for r in results]
     assert watcher.threads == {threading.get_ident()}
+
+
+@pytest.mark.parametrize("overlap", [None, 0.5])
+def test_no_more_of_a_patch_is_asked_for_than_is_kept(tmp_path, model, overlap):
+    """40 voxels along X by patches of 20 that keep 4, 12 at a face; three cells of two voxels around them."""
+    save(
+        tmp_path / "in" / "case_00000.nii.gz",
+        np.random.default_rng(0).integers(-100, 200, (120, 12, 16)).astype(np.float64),
+        np.eye(4),
+    )
+    asked = []
+
+    class Noting(OnnxRuntimeEngine):
+        def run(self, batch: np.ndarray, cells: Cells | None = None, /) -> np.ndarray:
+            asked.append(cells)
+            return super().run(batch, cells)
+
+    plan = PatchPlan((4, 4, 20), (0, 0, 8), 4, overlap)
+    run_cases(find_cases(tmp_path / "in"), tmp_path / "out", model, Selection(Noting(model.content, "cpu")), plan=plan)
+    if overlap is None:
+        assert {(cells.start[2], cells.stop[2]) for cells in asked if cells} == {(0, 9), (1, 9), (1, 10)}
+    else:
+        assert set(asked) == {None}
 
 
 def test_a_device_that_dies_on_the_last_rung_fails_alone(folder, tmp_path, threshold_model):

@@ -10,13 +10,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
+from kits_submit.answers import Network
+from kits_submit.engine.crop import Cells, Crop, part_of
 from kits_submit.engine.protocol import OutOfMemory
 from kits_submit.errors import InputError
 from kits_submit.patches import PatchPlan
 from kits_submit.restore import Restorer, Slab, highest, restore_labels, softmax
-from kits_submit.stitch import Arriving, Network, slabs
+from kits_submit.stitch import Arriving, slabs
 
 AIR = -2.0
+CROP = Crop(stride=2, halo=1)  # two voxels, as far as `Smoothing` looks
 edge = st.sampled_from([3, 15, 16, 17, 33, 40])
 orders = [(axis, descending) for axis in range(3) for descending in (False, True)]
 
@@ -29,10 +32,14 @@ class Smoothing:
     def __init__(self, room: int = 10**9) -> None:
         self.room, self.runs = room, 0
 
-    def run(self, batch: np.ndarray) -> np.ndarray:
+    def run(self, batch: np.ndarray, cells: Cells | None = None, /) -> np.ndarray:
+        """Where less than the whole is asked for, what lies beyond a cell's reach is wrong."""
         self.runs += len(batch)
         if len(batch) > self.room:
             raise OutOfMemory("full", fix="")
+        if cells is not None:
+            origin, size = CROP.voxels(cells)
+            batch = part_of(batch, origin, [o + n for o, n in zip(origin, size, strict=True)])
         blurred = ndimage.uniform_filter(batch, (1, 1, 5, 5, 5), mode="constant")
         return np.concatenate([-blurred, blurred - 0.2, 2 * blurred - 0.9], axis=1).astype(np.float32)
 
@@ -66,6 +73,18 @@ def test_the_way_in_which_a_volume_arrives_changes_nothing(shape, order, overlap
     assert np.isfinite(expected).all()
     assert np.allclose(whole(image, plan, order), expected, atol=1e-5)
     assert overlap is not None or np.array_equal(whole(image, plan, order), expected)
+
+
+@settings(max_examples=25)
+@given(shape=st.tuples(edge, edge, edge), order=st.sampled_from(orders))
+def test_a_part_of_each_patch_is_enough(shape, order):
+    """With patches of air among them, which are answered whole."""
+    image, plan = body(shape), PatchPlan((16, 16, 16), (4, 4, 4), 4)
+    expected = whole(image, plan, skip=False)
+    found = [whole(image, plan, order, crop=CROP, batch_size=size) for size in (1, 4, 9)]
+    assert np.allclose(found[0], expected, atol=1e-4)
+    assert np.array_equal(found[0], found[1])
+    assert np.array_equal(found[0], found[2])
 
 
 def test_blending_equals_its_definition():

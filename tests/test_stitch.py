@@ -19,14 +19,14 @@ class Voxelwise:
 
     name, device, batch_voxels = "stand-in", "none", 1
 
-    def run(self, batch: np.ndarray) -> np.ndarray:
+    def run(self, batch: np.ndarray, _: object = None, /) -> np.ndarray:
         return np.concatenate([np.sin(batch), np.cos(3 * batch), batch * batch], axis=1)
 
 
 class Blurring(Voxelwise):
     """A network whose voxel depends on its neighbours within two voxels, zero-padded at the patch's faces."""
 
-    def run(self, batch: np.ndarray) -> np.ndarray:
+    def run(self, batch: np.ndarray, _: object = None, /) -> np.ndarray:
         blurred = ndimage.correlate(batch, np.full((1, 1, 5, 5, 5), 1 / 125), mode="constant")
         return np.concatenate([blurred, -blurred, 2 * blurred], axis=1)
 
@@ -74,8 +74,8 @@ def test_softmax_by_hand_and_for_large_logits():
 @pytest.mark.parametrize(
     ("answer", "told"),
     [
-        (lambda batch: batch, r"shape \(1, 1, 16, 16, 16\), expected \(1, 3, 16, 16, 16\)"),
-        (lambda batch: np.full((1, 3, 16, 16, 16), np.nan, np.float32), "NaN or infinite"),
+        (lambda batch, _: batch, r"shape \(1, 1, 16, 16, 16\), expected \(1, 3, 16, 16, 16\)"),
+        (lambda batch, _: np.full((1, 3, 16, 16, 16), np.nan, np.float32), "NaN or infinite"),
     ],
 )
 def test_a_network_that_answers_nonsense_is_refused(answer, told):

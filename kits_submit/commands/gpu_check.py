@@ -32,8 +32,10 @@ def gpu_check_command(
     failed = 0
     others = [load_model(path) for path in also or ()]
     for other in others:
-        if other.recipe != loaded.recipe:
-            raise ModelError("its Recipe is another than the model's", fix="export it from --model", path=other.path)
+        if (other.recipe, other.crop) != (loaded.recipe, loaded.crop):
+            raise ModelError(
+                "its Recipe or its crop is another than the model's", fix="export it from --model", path=other.path
+            )
     candidates = gpu_candidates(loaded, others)
     widest = max(len(candidate.name) for candidate in candidates)
     for check in check_engines(loaded, candidates):

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
@@ -19,28 +19,26 @@ import numpy.typing as npt
 from kits_submit.errors import ModelError
 from kits_submit.types import Batch, Logits, Shape
 
-if TYPE_CHECKING:
-    from kits_submit.engine.protocol import Engine
-
 METADATA_KEY = "kits_submit.crop"
 START, STOP = "crop_start", "crop_stop"
-
-_TO_THE_END = np.iinfo(np.int32).max  # OpenVINO takes the largest int64 for -1
 
 
 @dataclass(frozen=True)
 class Cells:
-    """The part [start, stop) of the decoder's grid, along Z, Y, X; `WHOLE` is all of it, whatever the patch."""
+    """The part [start, stop) of the decoder's grid, along Z, Y, X."""
 
     start: Shape
     stop: Shape
 
+    @classmethod
+    def whole(cls, batch: Batch) -> Self:
+        """All of it: a patch has no more cells than voxels, and what lies beyond its end is not missed."""
+        z, y, x = batch.shape[2:]
+        return cls((0, 0, 0), (z, y, x))
+
     def inputs(self) -> dict[str, npt.NDArray[np.int64]]:
         """By name, as the graph takes them."""
         return {START: np.array(self.start, np.int64), STOP: np.array(self.stop, np.int64)}
-
-
-WHOLE = Cells((0, 0, 0), (_TO_THE_END,) * 3)
 
 
 @dataclass(frozen=True)
@@ -76,28 +74,17 @@ class Crop:
             return None
         try:
             raw = json.loads(text)
-            crop = cls(raw["stride"], raw["halo"])
+            stride, halo = raw["stride"], raw["halo"]
         except (ValueError, TypeError, KeyError):
-            raise ModelError(f"the model's {METADATA_KEY} is {text!r}", fix="export the model again") from None
-        if not all(isinstance(n, int) for n in (crop.stride, crop.halo)) or crop.stride < 1 or crop.halo < 0:
+            stride = halo = None
+        if not (isinstance(stride, int) and isinstance(halo, int) and stride > 0 and halo >= 0):
             raise ModelError(f"the model's {METADATA_KEY} is {text!r}", fix="export the model again")
-        return crop
+        return cls(stride, halo)
 
 
-def answer_of(engine: Engine, batch: Batch, crop: Crop, start: Shape, stop: Shape) -> Logits:
-    """The voxels [start, stop) of each patch of `batch`, NKZYX, asked for alone."""
-    z, y, x = batch.shape[2:]
-    cells = crop.cells(start, stop, (z, y, x))
-    origin, _ = crop.voxels(cells)
-    answer = engine.run(batch, cells)
-    return part_of(
-        answer, [a - o for a, o in zip(start, origin, strict=True)], [b - o for b, o in zip(stop, origin, strict=True)]
-    )
-
-
-def part_of(logits: Logits, start: Sequence[int], stop: Sequence[int]) -> Logits:
-    """The voxels [start, stop) along its last three axes."""
-    z, y, x = map(slice, start, stop)
+def part_of(logits: Logits, start: Sequence[int], stop: Sequence[int], origin: Sequence[int] = (0, 0, 0)) -> Logits:
+    """The voxels [start, stop) of a patch along the last three axes, of logits that begin at `origin` in it."""
+    z, y, x = (slice(a - o, b - o) for a, b, o in zip(start, stop, origin, strict=True))
     return logits[..., z, y, x]
 
 

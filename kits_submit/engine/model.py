@@ -31,7 +31,7 @@ def load_model(path: Path) -> Model:
     """Read an ONNX file and its Recipe.
 
     Raises:
-        ModelError: no such file, not ONNX, or no valid Recipe in its metadata.
+        ModelError: no such file, not ONNX, no valid Recipe in its metadata, or a crop that is none.
     """
     try:
         content = path.read_bytes()

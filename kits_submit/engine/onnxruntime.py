@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from kits_submit.engine.crop import START, WHOLE, Cells
+from kits_submit.engine.crop import START, Cells
 from kits_submit.engine.cudnn import Settings, cache_folder, remembered
 from kits_submit.engine.protocol import OutOfMemory
 from kits_submit.errors import DeviceError, first_line
@@ -73,35 +73,39 @@ class OnnxRuntimeEngine:
         self.batch_voxels = _CPU_BATCH_VOXELS if device == "cpu" else _GPU_BATCH_VOXELS
         self._input = self._session.get_inputs()[0].name
         self._output = self._session.get_outputs()[0].name
-        self._asked = START in [value.name for value in self._session.get_inputs()]
+        self._takes_cells = START in [value.name for value in self._session.get_inputs()]
+        self._cuts = device != "tensorrt"  # which builds anew, for minutes, for each part that it has not met
         self._memory = "cpu" if device == "cpu" else "cuda"
         self._binding = self._session.io_binding()
+        self._image: Any = None
         self._bound_to: tuple[tuple[int, ...], Cells] | None = None
 
-    def run(self, batch: Batch, cells: Cells | None = None) -> Logits:
+    def run(self, batch: Batch, cells: Cells | None = None, /) -> Logits:
+        if cells is None or not self._cuts:
+            cells = Cells.whole(batch)
         try:
-            return self._bound(batch, cells or WHOLE)
+            return self._bound(batch, cells)
         except Exception as error:  # C++ exceptions without a common public base
+            self._bound_to = None
             kind = OutOfMemory if _is_out_of_memory(error) else DeviceError
             raise kind(f"{self.device} failed ({first_line(error)})", fix="try --device cpu") from error
 
     def _bound(self, batch: Batch, cells: Cells) -> Logits:
-        """Through buffers on the device, kept from batch to batch while its shape stays: the same code for each."""
-        if self._bound_to != (batch.shape, cells):
-            value = import_onnxruntime().OrtValue
+        """Through a buffer on the device, kept while the batch's shape stays: the same code for each."""
+        if self._bound_to is not None and self._bound_to[0] == batch.shape:
+            self._image.update_inplace(np.ascontiguousarray(batch))
+        else:
             self._bound_to = None
+            self._buffer = batch.copy()  # on the CPU the value shares it, and the next batch is written into it
+            self._image = import_onnxruntime().OrtValue.ortvalue_from_numpy(self._buffer, self._memory, 0)
+        if self._bound_to != (batch.shape, cells):
             self._binding.clear_binding_inputs()
             self._binding.clear_binding_outputs()
-            self._buffer = batch.copy()  # on the CPU the value shares it, and the next batch is written into it
-            self._image = value.ortvalue_from_numpy(self._buffer, self._memory, 0)
             self._binding.bind_ortvalue_input(self._input, self._image)
-            self._crop = cells.inputs() if self._asked else {}
-            for name, numbers in self._crop.items():
+            for name, numbers in cells.inputs().items() if self._takes_cells else ():
                 self._binding.bind_cpu_input(name, numbers)
             self._binding.bind_output(self._output, self._memory)
             self._bound_to = batch.shape, cells
-        else:
-            self._image.update_inplace(np.ascontiguousarray(batch))
         self._session.run_with_iobinding(self._binding)
         logits: Logits = self._binding.copy_outputs_to_cpu()[0]
         return logits

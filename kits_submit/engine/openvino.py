@@ -6,7 +6,7 @@ import importlib.util
 
 import numpy as np
 
-from kits_submit.engine.crop import START, WHOLE, Cells
+from kits_submit.engine.crop import START, STOP, Cells
 from kits_submit.errors import DeviceError, first_line
 from kits_submit.types import Batch, Logits
 
@@ -45,11 +45,12 @@ class OpenVinoEngine:
         self.name = f"openvino {openvino.__version__.split('-')[0]}"
         self.device = str(self._compiled.get_property("EXECUTION_DEVICES")[0])
         self.batch_voxels = _BATCH_VOXELS
-        self._image = self._compiled.input(0).get_any_name()
-        self._asked = any(START in port.get_names() for port in self._compiled.inputs)
+        names = {port.get_any_name() for port in self._compiled.inputs}
+        self._cuts = START in names
+        (self._image,) = names - {START, STOP}
 
-    def run(self, batch: Batch, cells: Cells | None = None) -> Logits:
-        inputs = {self._image: batch, **((cells or WHOLE).inputs() if self._asked else {})}
+    def run(self, batch: Batch, cells: Cells | None = None, /) -> Logits:
+        inputs = {self._image: batch, **((cells or Cells.whole(batch)).inputs() if self._cuts else {})}
         try:
             result = self._request.infer(inputs)
         except RuntimeError as error:

@@ -29,7 +29,7 @@ class Engine(Protocol):
     def batch_voxels(self) -> int: ...
 
     def run(self, batch: Batch, cells: Cells | None = None, /) -> Logits:
-        """NCZYX float32 in, NKZYX float32 out: of the whole patch, or of `cells`, which a model with a `Crop` takes.
+        """NCZYX float32 in, NKZYX float32 out: of `cells`, or of whole patches where none are asked for or cut.
 
         Raises:
             OutOfMemory: a smaller batch may pass.

@@ -39,7 +39,7 @@ class Threshold:
 
     name, device, batch_voxels = "numpy", "CPU", 1 << 18
 
-    def run(self, batch: np.ndarray) -> np.ndarray:
+    def run(self, batch: np.ndarray, _: object = None, /) -> np.ndarray:
         return np.concatenate([np.zeros_like(batch), batch - 1, 2 * batch - 3], axis=1)
 
 
