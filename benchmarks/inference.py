@@ -140,7 +140,7 @@ def patch_loop(network: Any, model: Path, shape: tuple[int, ...]) -> dict[str, A
             loops[f"ours, {name}, {plan_name}"] = lambda e=engine, p=plan: stitch(  # type: ignore[misc]
                 image, recipe, e, outside=-2.0, batch_size=batch_size(e, p.patch), plan=p, crop=loaded.crop
             )
-    seconds = {name: fastest(loop, 2) for name, loop in loops.items()}
+    seconds = {name: fastest(loop, 3) for name, loop in loops.items()}
     peers = [s for name, s in seconds.items() if not name.startswith("ours")]
     for name, taken in seconds.items():
         ratio = f"{min(peers) / taken:>6.2f} times the faster peer" if peers else "  (no peer installed)"

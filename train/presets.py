@@ -49,6 +49,8 @@ _SHIPPED = replace(
     implants=24,
     beside_phantoms=120,
     augmentation=0.8,
+    inference_patch=(72, 72, 72),
+    margin=(8, 8, 8),
     max_steps=5500,
     keep="last",
 )
@@ -74,9 +76,9 @@ def preset(name: str) -> TrainConfig:
     in the cases trained on; smoothed by 100 voxels, a few false ones weigh less in a patch without tumor. The drawn
     voxel lies anywhere in the patch's middle half, which is what is kept of a patch at inference.
 
-    `shipped`: how the model in models/ began (models/MODEL_CARD.md): `demo` on phantoms first, then a few real scans,
-    their copies with implanted tumors, and phantoms, augmented. It leaves out case_90004, whose licence was not
-    checked. docs/training.md has the trials that chose it.
+    `shipped`: the model in models/ (models/MODEL_CARD.md): `demo` on phantoms first, then a few real scans, their
+    copies with implanted tumors, and phantoms, augmented. It leaves out case_90004, whose licence was not checked, and
+    infers in 72-cubes, for where its patches end matters little to it. docs/training.md has the trials that chose it.
 
     Raises:
         InputError: another name.
