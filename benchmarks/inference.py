@@ -213,6 +213,7 @@ def nnunet_path(network: Any, case: Path, out: Path) -> Callable[[], Any]:
         "resampling_fn_data": function, "resampling_fn_seg": function, "resampling_fn_probabilities": function,
         "resampling_fn_data_kwargs": resampling, "resampling_fn_seg_kwargs": resampling | {"is_seg": True, "order": 1},
         "resampling_fn_probabilities_kwargs": probabilities,
+        "architecture": {"network_class_name": "x", "arch_kwargs": {}, "_kw_requires_import": []},
     }  # fmt: skip
     intensities = {"mean": 101.0, "std": 76.9, "percentile_00_5": -79.0, "percentile_99_5": 304.0}
     plans = PlansManager({
