@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
+from export.nodes import attributes
 from kits_submit.engine.crop import METADATA_KEY, START, STOP, Crop
 from kits_submit.errors import ModelError
 
@@ -58,7 +59,7 @@ def _last_concatenation(model: ModelProto) -> tuple[str, Crop]:
             stride = int(_constant(constants, node.input[2])[-1])
             halo = -(-halo // stride) + 1
         elif node.op_type == "Conv":
-            dilations = next((list(a.ints) for a in node.attribute if a.name == "dilations"), [1, 1, 1])
+            dilations = attributes(node)["dilations"]
             edges = _constant(constants, node.input[1]).shape[2:]
             halo += max(d * (edge // 2) for d, edge in zip(dilations, edges, strict=True))
         elif node.op_type != "Relu":

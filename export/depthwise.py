@@ -21,6 +21,7 @@ import numpy.typing as npt
 import onnx
 from onnx import helper, numpy_helper
 
+from export.nodes import attributes
 from kits_submit.engine.model import Model
 from kits_submit.engine.onnxruntime import OnnxRuntimeEngine
 from kits_submit.errors import ModelError
@@ -66,11 +67,11 @@ def _depthwise_kernel(node: onnx.NodeProto, weights: dict[str, onnx.TensorProto]
     if node.op_type != "Conv" or node.input[1] not in weights:
         return None
     kernel = numpy_helper.to_array(weights[node.input[1]])
-    return kernel if kernel.shape[1:] == (1, 3, 3, 3) and _attributes(node)["group"] == len(kernel) else None
+    return kernel if kernel.shape[1:] == (1, 3, 3, 3) and attributes(node)["group"] == len(kernel) else None
 
 
 def _slices(node: onnx.NodeProto, kernel: Kernel, store: Any) -> Iterator[onnx.NodeProto]:
-    has = _attributes(node)
+    has = attributes(node)
     prefix = node.output[0]
     dilation, stride, before, after = has["dilations"][0], has["strides"][0], has["pads"][0], has["pads"][3]
     padded = f"{prefix}/padded"
@@ -102,13 +103,8 @@ def _dense(node: onnx.NodeProto, kernel: Kernel, store: Any) -> onnx.NodeProto:
     name = f"{node.output[0]}/dense"
     store.append(numpy_helper.from_array(full, name))
     return helper.make_node(
-        "Conv", [node.input[0], name, *node.input[2:]], node.output, **{**_attributes(node), "group": 1}
+        "Conv", [node.input[0], name, *node.input[2:]], node.output, **{**attributes(node), "group": 1}
     )
-
-
-def _attributes(node: onnx.NodeProto) -> dict[str, Any]:
-    given = {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
-    return {"group": 1, "dilations": [1] * 3, "strides": [1] * 3, "pads": [0] * 6, **given}
 
 
 def _constant(store: Any, name: str, values: list[int]) -> str:

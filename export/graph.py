@@ -10,22 +10,22 @@ Softmax, argmax, patches and margins are the runtime's: the graph knows nothing 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+from onnx import ModelProto, TensorProto, ValueInfoProto
 from torch import Tensor, nn
 
 from kits_submit.engine.crop import START, STOP
 from kits_submit.errors import ModelError
 from train.network.deeplab import DeepLab3D
 
-if TYPE_CHECKING:
-    from onnx import ModelProto, ValueInfoProto
-
 OPSET = 18  # later ones hold Resize-19, which older CUDA execution providers run on the CPU without a word
 INPUT, OUTPUT = "image", "logits"
 INPUT_AXES = ("N", 1, "Z", "Y", "X")
-OUTPUT_AXES = ("N", "K", "Z'", "Y'", "X'")
 OPERATORS = frozenset({"Conv", "Relu", "Add", "Concat", "Resize", "Slice"})
+
+
+def output_axes(classes: int) -> tuple[str | int, ...]:
+    """As `INPUT_AXES`, of the logits: those of a part of the patch."""
+    return "N", classes, "Z'", "Y'", "X'"
 
 
 class Logits(nn.Module):
@@ -54,9 +54,9 @@ def check_graph(model: ModelProto, *, classes: int) -> None:
     _demand("input names", [value.name for value in model.graph.input], [INPUT, START, STOP])
     _demand("output names", [value.name for value in model.graph.output], [OUTPUT])
     _demand("input axes", _axes(model.graph.input[0]), list(INPUT_AXES))
-    _demand("output axes", _axes(model.graph.output[0]), ["N", classes, *OUTPUT_AXES[2:]])
+    _demand("output axes", _axes(model.graph.output[0]), list(output_axes(classes)))
     for value in model.graph.input[1:]:
-        _demand(f"{value.name}", (value.type.tensor_type.elem_type, _axes(value)), (_INT64, [3]))
+        _demand(value.name, (value.type.tensor_type.elem_type, _axes(value)), (TensorProto.INT64, [3]))
     cuts = [list(node.input[1:3]) for node in model.graph.node if node.op_type == "Slice"]
     _demand("Slices", cuts, [[START, STOP]] * len(cuts))
     _demand("other operators", sorted({node.op_type for node in model.graph.node} - OPERATORS), [])
@@ -65,9 +65,6 @@ def check_graph(model: ModelProto, *, classes: int) -> None:
         if node.op_type == "Resize":
             _demand("Resize inputs", [bool(name) for name in node.input], [True, False, True])
             _demand("Resize scales computed", sorted({node.input[2]} - constants), [])
-
-
-_INT64 = 7  # of onnx.TensorProto
 
 
 def _axes(value: ValueInfoProto) -> list[str | int]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, cast
 import torch
 
 from export.crop import add_crop
-from export.graph import INPUT, INPUT_AXES, OPSET, OUTPUT, OUTPUT_AXES, Logits, check_graph
+from export.graph import INPUT, INPUT_AXES, OPSET, OUTPUT, Logits, check_graph, output_axes
 from kits_submit.recipe import METADATA_KEY, Recipe
 from train.checkpoint import Checkpoint
 from train.network.deeplab import DeepLab3D
@@ -57,7 +57,7 @@ def network_to_onnx(network: DeepLab3D, recipe: Recipe) -> ModelProto:
             verbose=False,
         )
     model = cast("ONNXProgram", program).model_proto  # None is the old exporter's answer
-    _tidy(model)
+    _tidy(model, network.architecture.classes)
     entry = model.metadata_props.add()
     entry.key, entry.value = METADATA_KEY, recipe.to_json()
     add_crop(model)
@@ -65,7 +65,7 @@ def network_to_onnx(network: DeepLab3D, recipe: Recipe) -> ModelProto:
     return model
 
 
-def _tidy(model: ModelProto) -> None:
+def _tidy(model: ModelProto, classes: int) -> None:
     """Name the free axes; drop the exporter's notes: stack traces with this machine's paths, shapes of inner values."""
     graph = model.graph
     del graph.value_info[:]
@@ -73,9 +73,9 @@ def _tidy(model: ModelProto) -> None:
     for holder in (graph, *graph.node, *graph.input, *graph.output, *graph.initializer):
         del holder.metadata_props[:]
         holder.doc_string = ""
-    for value, axes in ((graph.input[0], INPUT_AXES), (graph.output[0], OUTPUT_AXES)):
+    for value, axes in ((graph.input[0], INPUT_AXES), (graph.output[0], output_axes(classes))):
         for dim, size in zip(value.type.tensor_type.shape.dim, axes, strict=True):
-            if isinstance(size, str) and size != "K":
+            if isinstance(size, str):
                 dim.dim_param = size
 
 

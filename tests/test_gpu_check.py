@@ -27,7 +27,7 @@ from kits_submit.types import Batch, Logits
 
 
 class Standin:
-    """The CPU's engine under another device's name; `fault` changes its answers, `unsteady` to what it knows."""
+    """The CPU's engine under another device's name; `fault` changes its answers (`unsteady`: repeated ones)."""
 
     name, device, batch_voxels = "stand-in 1", "CUDAExecutionProvider", 1 << 17
 
