@@ -40,7 +40,7 @@ class Network:
 
     - `classes`: how many it answers with. `outside`: the value beyond a volume.
     - `batch_size`: patches at once; halved for good when the device runs out of memory.
-    - `crop`: how the model is asked for less than a whole patch; None where it cannot be, or where all is wanted.
+    - `crop`: how the model is asked for less than a whole patch; None where it cannot be.
     - `skip`: compute a patch of one value (air: the window's lower end throughout) once, and take that answer for each
       other of that value. The network is a function of the patch alone, so the labels are those of a run without it.
     - `skipped`: how many patches were answered so.
@@ -55,31 +55,36 @@ class Network:
     skipped: int = 0
     _constant: dict[tuple[Shape, float], Logits] = field(default_factory=dict)
 
-    def answers(self, boxes: list[PatchBox], image: Image, origin: Shape) -> Iterator[list[Answer]]:
-        """Each box's answer, batch by batch. `image`: the part of the volume that begins at `origin`."""
+    def answers(
+        self, boxes: list[PatchBox], image: Image, origin: Shape, *, whole: bool = False
+    ) -> Iterator[list[Answer]]:
+        """Each box's answer, batch by batch.
+
+        Args:
+            image: the part of the volume that begins at `origin`.
+            whole: all of each patch is wanted, not only what it keeps.
+        """
         values = {box: box.constant(image, self.outside, origin) if self.skip else None for box in boxes}
         flat = [Answer(box, self._of_constant(box.size, value)) for box, value in values.items() if value is not None]
         if flat:
             self.skipped += len(flat)
             yield flat
-        for alike, cells in self._asked([box for box in boxes if values[box] is None]):
+        asked = [box for box in boxes if values[box] is None]
+        for alike, cells in [(asked, None)] if whole or self.crop is None else self._cells(asked, self.crop):
             for some in batches(alike, self.batch_size):
                 batch = np.stack([box.cut(image, self.outside, origin) for box in some])[:, None]
                 logits, first = self._run(batch, cells)
                 yield [Answer(box, of_box, first) for box, of_box in zip(some, logits, strict=True)]
 
-    def _asked(self, boxes: list[PatchBox]) -> Iterator[tuple[list[PatchBox], Cells | None]]:
+    def _cells(self, boxes: list[PatchBox], crop: Crop) -> Iterator[tuple[list[PatchBox], Cells]]:
         """Boxes that keep the same ends of their patch, and the cells that all they keep lies in."""
-        if self.crop is None:
-            yield boxes, None
-            return
         for _, group in groupby(sorted(boxes, key=_ends), _ends):
             alike = list(group)
             (z0, z1), (y0, y1), (x0, x1) = (
                 (min(part.start for part in parts), max(part.stop for part in parts))
                 for parts in zip(*(box.kept_inside for box in alike), strict=True)
             )
-            yield alike, self.crop.cells((z0, y0, x0), (z1, y1, x1), alike[0].size)
+            yield alike, crop.cells((z0, y0, x0), (z1, y1, x1), alike[0].size)
 
     def _of_constant(self, size: Shape, value: float) -> Logits:
         if (size, value) not in self._constant:

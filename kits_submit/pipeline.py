@@ -89,7 +89,7 @@ class _Batch:
         self, output: Path, model: Model, selection: Selection, watcher: Watcher, plan: PatchPlan, jobs: int
     ) -> None:
         self._output, self._recipe, self._selection, self._watcher = output, model.recipe, selection, watcher
-        self._crop = model.crop if plan.overlap is None else None  # blended patches are wanted whole
+        self._crop = model.crop
         self._plan, self._jobs = plan, jobs
         self._readers: dict[str, Ahead[Any]] = {}
         self._finishing: list[tuple[CaseResult, Case, Worker[Slab]]] = []

@@ -60,7 +60,7 @@ def stitch(
         batch_size: patches handed to the engine at once; halved when the device runs out of memory.
         on_patches: told (done, all) after each batch.
         plan: another than the Recipe's.
-        crop: the model's, where it can be asked for part of a patch; blended patches are wanted whole.
+        crop: the model's, where it can be asked for part of a patch.
 
     Raises:
         ModelError: the engine answers with another shape, or with values that are not finite.
@@ -69,7 +69,7 @@ def stitch(
     z, y, x = image.shape
     probabilities = np.empty((len(recipe.labels), z, y, x), np.float32)
     plan = plan or PatchPlan.of(recipe)
-    network = Network(engine, len(recipe.labels), outside, batch_size, crop if plan.overlap is None else None)
+    network = Network(engine, len(recipe.labels), outside, batch_size, crop)
     volume = Arriving((z, y, x), axis=0, descending=False, planes=enumerate(image))
     for slab in slabs(volume, plan, network, on_patches):
         probabilities[:, slab.start : slab.stop] = softmax(slab.scores)
@@ -97,7 +97,7 @@ def slabs(volume: Arriving, plan: PatchPlan, network: Network, on_patches: Told 
         block = window.advance(span)
         origin = tuple(span.start if axis == volume.axis else 0 for axis in range(3))
         merged.begin(span)
-        for answered in network.answers(boxes, block, origin):  # type: ignore[arg-type]
+        for answered in network.answers(boxes, block, origin, whole=merged.whole):  # type: ignore[arg-type]
             merged.take(answered)
             done += len(answered)
             if on_patches:
@@ -127,6 +127,8 @@ class _Window:
 class _Kept:
     """Each voxel from the one patch that keeps it."""
 
+    whole = False
+
     def __init__(self, volume: Arriving, classes: int) -> None:
         self._axis, self._classes = volume.axis, classes
         self._others = tuple(n for axis, n in enumerate(volume.shape) if axis != volume.axis)
@@ -149,6 +151,8 @@ class _Kept:
 
 class _Blended:
     """Each voxel the mean of every patch over it, weighted by the plan's weights."""
+
+    whole = True
 
     def __init__(self, volume: Arriving, plan: PatchPlan, classes: int) -> None:
         self._axis, self._descending, self._classes = volume.axis, volume.descending, classes
