@@ -13,7 +13,6 @@ from torch.nn import functional
 from train.network.blocks import Block, DSCLayer
 from train.network.decoder import upsample, upsample_axis
 from train.network.deeplab import Architecture, DeepLab3D, count_parameters
-from train.network.depthwise import DepthwiseConv3d
 from train.network.encoder import BlockSpec
 from train.network.receptive import receptive_field, receptive_radius
 from train.network.variants import architecture_of
@@ -255,40 +254,6 @@ def test_gradients_reach_every_weight() -> None:
     network = DeepLab3D().train()
     functional.cross_entropy(network(torch.randn(2, 1, 8, 8, 8)), torch.randint(3, (2, 8, 8, 8))).backward()
     assert [n for n, p in network.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0] == []
-
-
-@pytest.mark.parametrize("channels", [1, 5, 16, 17])
-@pytest.mark.parametrize(("stride", "dilation"), [(1, 1), (1, 2), (2, 1)])
-@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last_3d])
-def test_depthwise_gradients_equal_torchs(
-    channels: int, stride: int, dilation: int, memory_format: torch.memory_format
-) -> None:
-    ours = DepthwiseConv3d(channels, stride=stride, dilation=dilation).double()
-    theirs = nn.Conv3d(
-        channels, channels, 3, stride=stride, padding=dilation, dilation=dilation, groups=channels, bias=False
-    ).double()
-    theirs.load_state_dict(ours.state_dict())
-    image = torch.randn(2, channels, 4, 6, 8, dtype=torch.float64).to(memory_format=memory_format)
-    found = []
-    for layer in (ours, theirs):
-        x = image.clone().requires_grad_()
-        y = layer(x)
-        (y * torch.linspace(-1, 1, y.numel(), dtype=torch.float64).reshape(y.shape)).sum().backward()
-        found.append((y.detach(), x.grad, layer.weight.grad))
-    torch.testing.assert_close(found[0], found[1], rtol=0, atol=1e-10)
-
-
-def test_depthwise_without_an_images_gradient() -> None:
-    """The first layer's image needs none; a frozen kernel neither."""
-    layer, x = DepthwiseConv3d(3), torch.randn(1, 3, 4, 4, 4)
-    layer(x).sum().backward()
-    assert layer.weight.grad is not None
-    layer.weight.requires_grad_(requires_grad=False)
-    x.requires_grad_()
-    layer(x).sum().backward()
-    assert x.grad is not None
-    with torch.no_grad():
-        assert not layer(x).requires_grad
 
 
 @pytest.mark.parametrize(("share", "rates"), [(1.0, [0.5, 0.5, 0.1]), (0.5, [0.25, 0.25, 0.05]), (0.0, [0, 0, 0])])

@@ -4,6 +4,9 @@ oneDNN's backward of grouped 3-D convolutions is 10 to 30 times as slow as its f
 fast paths: the gradient of a stride-1 convolution's input is a depthwise convolution of the output's gradient with the
 mirrored kernel, and where channels are few, the gradient of the kernel is the diagonal of a dense convolution's. A step
 of two 48-cubes takes 0.8 of the time that it takes with torch's own (`benchmarks/training.py`: step).
+
+In bf16 oneDNN's grouped backward takes two to four times as long as in fp32, all else half: under autocast, the strided
+layers and the gradients of the kernels of many channels stay fp32.
 """
 
 from __future__ import annotations
@@ -27,14 +30,16 @@ class DepthwiseConv3d(nn.Conv3d):
 
     def forward(self, x: Tensor) -> Tensor:
         """NCZYX -> NCZYX."""
-        if not self._slow_backward(x):
+        if not (self.training and torch.is_grad_enabled() and x.device.type == "cpu"):
             return super().forward(x)
-        return _MirroredBackward.apply(x, self.weight, self.dilation[0])  # type: ignore[no-any-return, no-untyped-call]
-
-    def _slow_backward(self, x: Tensor) -> bool:
-        """There will be one, by oneDNN, at stride 1; autocast's mixed types are left to torch."""
-        trains = self.training and torch.is_grad_enabled() and not torch.is_autocast_enabled("cpu")
-        return trains and x.device.type == "cpu" and set(self.stride) == {1}
+        if set(self.stride) != {1}:
+            with torch.autocast("cpu", enabled=False):
+                return super().forward(x.to(self.weight.dtype))
+        weight = self.weight
+        if torch.is_autocast_enabled("cpu"):
+            mixed = torch.get_autocast_dtype("cpu")
+            x, weight = x.to(mixed), weight.to(mixed)
+        return _MirroredBackward.apply(x, weight, self.dilation[0])  # type: ignore[no-any-return, no-untyped-call]
 
 
 class _MirroredBackward(torch.autograd.Function):
@@ -61,8 +66,10 @@ def _convolved(x: Tensor, weight: Tensor, dilation: int) -> Tensor:
 
 def _weight_gradient(gradient: Tensor, x: Tensor, weight: Tensor, dilation: int) -> Tensor:
     channels = weight.shape[0]
-    dense = channels <= _DENSE_CHANNELS
-    size = (channels, channels, *weight.shape[2:]) if dense else weight.shape
-    groups = 1 if dense else channels
-    found: Tensor = conv3d_weight(x, size, gradient, 1, dilation, dilation, groups)  # type: ignore[no-untyped-call]
-    return torch.diagonal(found).permute(3, 0, 1, 2).unsqueeze(1) if dense else found
+    if channels <= _DENSE_CHANNELS:
+        dense = (channels, channels, *weight.shape[2:])
+        found: Tensor = conv3d_weight(x, dense, gradient, 1, dilation, dilation)  # type: ignore[no-untyped-call]
+        return torch.diagonal(found).permute(3, 0, 1, 2).unsqueeze(1)
+    single = torch.promote_types(x.dtype, torch.float32)
+    found = conv3d_weight(x.to(single), weight.shape, gradient.to(single), 1, dilation, dilation, channels)  # type: ignore[no-untyped-call]
+    return found.to(weight.dtype)
