@@ -56,8 +56,8 @@ lint: $(VENV)/.dev  ## ruff, mypy, import-linter
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-train: $(VENV)/.dev  ## train: DATA=/data/kits19 PRESET=paper; without DATA on phantoms
-	$(BIN)/kits-submit train --preset $(PRESET) $(if $(DATA),--data $(DATA)) $(if $(RUN),--out $(RUN))
+train: $(VENV)/.dev  ## train: DATA=/data/kits19 PRESET=paper OPTIONS="--precision bf16"; without DATA on phantoms
+	$(BIN)/kits-submit train --preset $(PRESET) $(if $(DATA),--data $(DATA)) $(if $(RUN),--out $(RUN)) $(OPTIONS)
 
 export: $(VENV)/.dev  ## the newest run (or RUN=) to build/kits.onnx, checked against torch
 	$(BIN)/kits-submit export $(RUN) --out build/kits.onnx

@@ -5,10 +5,11 @@ OUT/<case> with the options, on all the others and on what is drawn from them; t
 volume, on its copies with implanted tumors, and on the omitted cases, each on its own grid after postprocessing. A
 training that is there is gone on with. Prints a table and writes OUT/leave_one_out.json:
 
-    kidney        Dice of kidney and tumor together on the volume as it is
-    volume        predicted over true kidney volume, minus 1
-    stray_ml      predicted voxels farther than 30 mm from any true kidney
-    last          kidney Dice of the last validations, oldest first: how steady it is (unrefined, on the Recipe's grid)
+    kidney        Dice of kidney and tumor together on the volume as it is (KiTS19's tk), and of label 1 alone
+    volume        predicted over true volume of the two together, minus 1
+    stray_ml      predicted voxels of either farther than 30 mm from any true kidney
+    tumor_ml      predicted tumor: false, where the volume has none
+    last          Dice of label 1 in the last validations, oldest first: how steady it is (unrefined, the Recipe's grid)
     tumor         mean tumor Dice over the copies, and over those with at least 20 mL of tumor
 """
 
@@ -27,6 +28,7 @@ from typing import Any
 import numpy as np
 from scipy import ndimage
 
+from evaluation.case import score_masks
 from kits_submit.cases import Case, find_cases
 from kits_submit.postprocess import refine, volume_ml
 from kits_submit.recipe import Recipe
@@ -51,8 +53,10 @@ class Found:
     case: str
     held_out: bool
     kidney: float
+    kidney_alone: float
     volume: float
     stray_ml: float
+    tumor_ml: float
     last: list[float]
     tumor: float | None
     tumor_large: float | None
@@ -93,16 +97,17 @@ def examined(run: Path, state: Checkpoint, case: Case, *, held_out: bool) -> Fou
     """A volume, and its copies where the run has drawn some, by the run's last state."""
     network = state.network()
     predicted, truth, spacing_mm = _refined(network, state.recipe, case)
-    score = CaseScore.of(case.case_id, predicted, truth, spacing_mm)
     tumors = [_tumor(network, state.recipe, copy) for copy in _copies(run, case)] if held_out else []
     large = [dice for dice, ml in tumors if ml >= LARGE_ML]
     return Found(
         run=run.name,
         case=case.case_id,
         held_out=held_out,
-        kidney=score.kidney_dice,
+        kidney=score_masks(predicted, truth, spacing_mm, "kits19")["tk_dice"],
+        kidney_alone=CaseScore.of(case.case_id, predicted, truth, spacing_mm).kidney_dice,
         volume=float(np.count_nonzero(predicted) / np.count_nonzero(truth) - 1),
         stray_ml=stray_ml(predicted, truth, spacing_mm),
+        tumor_ml=volume_ml(int(np.count_nonzero(predicted == TUMOR)), spacing_mm),
         last=_validations(run, case.case_id)[-_LAST:],
         tumor=float(np.mean([dice for dice, _ in tumors])) if tumors else None,
         tumor_large=float(np.mean(large)) if large else None,
@@ -141,15 +146,16 @@ def _validations(run: Path, case_id: str) -> list[float]:
 def _report(found: Sequence[Found], out: Path) -> None:
     rows: list[dict[str, Any]] = [asdict(one) for one in found]
     (out / "leave_one_out.json").write_text(json.dumps(rows, indent=1))
-    print(
-        "| held out | volume | kidney Dice | volume error | stray mL | last validations | tumor Dice, all; >= 20 mL |"
-    )
-    print("|---|---|---|---|---|---|---|")
+    titles = ("held out", "volume", "kidney Dice; label 1 alone", "volume error", "stray mL", "called tumor mL")
+    print("| " + " | ".join((*titles, "last validations", "tumor Dice, all; >= 20 mL")) + " |")
+    print("|---" * (len(titles) + 2) + "|")
     for one in found:
         tumor = "" if one.tumor is None else f"{one.tumor:.3f}; {one.tumor_large or float('nan'):.3f} ({one.large})"
         last = " ".join(f"{dice:.3f}" for dice in one.last)
+        kidney = f"{one.kidney:.3f}; {one.kidney_alone:.3f}"
         print(
-            f"| {one.run} | {one.case} | {one.kidney:.3f} | {one.volume:+.1%} | {one.stray_ml:.1f} | {last} | {tumor} |"
+            f"| {one.run} | {one.case} | {kidney} | {one.volume:+.1%} | {one.stray_ml:.1f} | {one.tumor_ml:.0f} | "
+            f"{last} | {tumor} |"
         )
     sys.stdout.flush()
 

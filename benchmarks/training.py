@@ -1,8 +1,8 @@
 """How fast and in how much memory the training goes, on this machine: `python benchmarks/training.py [OUT.json]`.
 
     sampler   48-cubes a second from the cache on one core, page cache cold and warm, without augmentation
-    step      the loop's step over a bare forward + backward + Adam on the same tensors, depthwise convolutions left to
-              torch; its wait for patches; both with the next patches augmented meanwhile, too
+    step      the loop's step over a bare forward + backward + Adam on the same tensors, in fp32, depthwise convolutions
+              left to torch; its wait for patches; both with the next patches augmented meanwhile, and in bf16, too
     paper     peak memory of one step of the `paper` preset's batch of 39
     cache     peak memory of measuring and caching 512 x 512 x 1059 voxels of float64
     falls     the first and the last loss of every ablation preset over 30 steps on two phantoms' patches
@@ -85,9 +85,10 @@ def step(folder: Path) -> dict[str, float]:
     config = replace(preset("demo"), max_steps=12, loaders=2)
     cases, recipe = _phantom_cases(folder, config)
     result: dict[str, float] = {}
-    for name, augmenter in (("", None), ("augmented_", Augmenter(recipe, 1.0))):
+    kinds = (("", None, "fp32"), ("augmented_", Augmenter(recipe, 1.0), "fp32"), ("bf16_", None, "bf16"))
+    for name, augmenter, precision in kinds:
         drawn = Sampler(cases, patch=config.patch, batch=config.batch, patients=4, air=air(recipe), augmenter=augmenter)
-        mine, bare, waited = _steps(drawn, config)
+        mine, bare, waited = _steps(drawn, replace(config, precision=precision))
         result |= {
             f"{name}step_s": mine,
             f"{name}bare_s": bare,
