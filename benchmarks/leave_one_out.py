@@ -157,6 +157,11 @@ def _report(found: Sequence[Found], out: Path) -> None:
             f"| {one.run} | {one.case} | {kidney} | {one.volume:+.1%} | {one.stray_ml:.1f} | {one.tumor_ml:.0f} | "
             f"{last} | {tumor} |"
         )
+    held_out = [one for one in found if one.held_out]
+    kidney, alone = (np.mean([getattr(one, name) for one in held_out]) for name in ("kidney", "kidney_alone"))
+    large = [one.tumor_large for one in held_out if one.tumor_large is not None]
+    tumors = f", tumors of at least 20 mL {np.mean(large):.3f}" if large else ""
+    print(f"mean of those held out: kidney Dice {kidney:.3f}; {alone:.3f}{tumors}")
     sys.stdout.flush()
 
 
