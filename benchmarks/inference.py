@@ -1,9 +1,10 @@
 """How fast is a case, of what is it made, and how do we stand beside the peers?
 
-Everything is measured in one run. `network`, `loop` and `whole` take one network of random weights, written to ONNX by
-our exporter; `growth` takes the shipped model, for random weights find foreground everywhere. Prints ratios; writes
-build/bench/inference.json. Peers: `pip install -r benchmarks/requirements.txt` (MONAI, nnU-Net); without them their
-lines are left out, and said to be.
+Everything is measured in one run. `network`, `loop` and `whole` take one network of random weights with the shipped
+Recipe, written to ONNX by our exporter; `growth` takes the shipped model, for random weights find foreground
+everywhere, which we bring back to the source grid and refine at length, and nnU-Net as it does anything. Prints ratios;
+writes build/bench/inference.json. Peers: `pip install -r benchmarks/requirements.txt` (MONAI, nnU-Net); without them
+their lines are left out, and said to be.
 
     python benchmarks/inference.py --parts network,loop,whole,growth
 """
@@ -29,7 +30,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PATCH, OVERLAP = 48, 0.5
 NETWORK_FLOP = 53e3  # a voxel
 SLICES = (50, 100, 200, 500, 1059)
-SPACING = (3.0, 0.78125, 0.78125)
+SHIPPED = ROOT / "models" / "kits.onnx"
 
 
 def main() -> int:
@@ -54,7 +55,7 @@ def main() -> int:
             elif part == "whole":
                 result[part] = whole_case(network, model, numbers(options.whole_slices), Path(folder))
             elif part == "growth":
-                result[part] = growth(ROOT / "models" / "kits.onnx", numbers(options.slices), Path(folder))
+                result[part] = growth(SHIPPED, numbers(options.slices), Path(folder))
             else:
                 parser.error(f"no part {part}")
     out = ROOT / "build" / "bench" / "inference.json"
@@ -66,19 +67,17 @@ def main() -> int:
 
 
 def exported(folder: Path) -> tuple[Any, Path]:
-    """A network of random weights, and its ONNX file."""
+    """A network of random weights, and its ONNX file with the shipped Recipe."""
     import torch
 
     from export.onnx import network_to_onnx
-    from kits_submit.recipe import Recipe
+    from kits_submit.engine.model import load_model
     from train.network.deeplab import DeepLab3D
 
     torch.manual_seed(0)
     network = DeepLab3D().eval()
-    edges = (PATCH,) * 3
-    recipe = Recipe(SPACING, (-79.0, 304.0), 101.0, 76.9, patch=edges, margin=(8, 8, 8))
     path = folder / "network.onnx"
-    path.write_bytes(network_to_onnx(network, recipe).SerializeToString())
+    path.write_bytes(network_to_onnx(network, load_model(SHIPPED).recipe).SerializeToString())
     return network, path
 
 
@@ -123,7 +122,7 @@ def patch_loop(network: Any, model: Path, shape: tuple[int, ...]) -> dict[str, A
     loaded = load_model(model)
     recipe = loaded.recipe
     edges, quarter = (PATCH,) * 3, (round(PATCH * OVERLAP / 2),) * 3
-    shipped = PatchPlan.of(load_model(ROOT / "models" / "kits.onnx").recipe)
+    shipped = PatchPlan.of(recipe)
     plans = {
         "overlap 0.5, blended": PatchPlan(edges, quarter, recipe.multiple, OVERLAP),
         "overlap 0.5, outer discarded": PatchPlan(edges, quarter, recipe.multiple),
@@ -180,14 +179,17 @@ def nnunet_loop(network: Any, image: np.ndarray[Any, Any]) -> Callable[[], Any]:
 
 
 def whole_case(network: Any, model: Path, slices: tuple[int, ...], folder: Path) -> dict[str, Any]:
-    """File to file, the same network: ours as it comes; nnU-Net's reader, predict_single_npy_array and writer."""
+    """File to file, one network and Recipe: ours as it comes; nnU-Net's reader, predict_single_npy_array and writer."""
+    from kits_submit.engine.model import load_model
+
+    recipe = load_model(model).recipe
     found = {}
     for count in slices:
         case = phantom(folder, count)
         ours = run(case, model, folder / "out")
         row: dict[str, Any] = {"ours_s": ours["wall_seconds"]}
         if importlib.util.find_spec("nnunetv2"):
-            row["nnunet_s"] = fastest(nnunet_path(network, case, folder / "nnunet"), 1)
+            row["nnunet_s"] = fastest(nnunet_path(network, recipe, case, folder / "nnunet"), 1)
             row["ratio"] = row["nnunet_s"] / row["ours_s"]
         told = (
             f"nnU-Net {row['nnunet_s']:.0f} s, ratio {row['ratio']:.1f}" if "ratio" in row else "nnU-Net not installed"
@@ -197,7 +199,7 @@ def whole_case(network: Any, model: Path, slices: tuple[int, ...], folder: Path)
     return found
 
 
-def nnunet_path(network: Any, case: Path, out: Path) -> Callable[[], Any]:
+def nnunet_path(network: Any, recipe: Any, case: Path, out: Path) -> Callable[[], Any]:
     import torch
     from nnunetv2.imageio.nibabel_reader_writer import NibabelIO
     from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
@@ -208,19 +210,20 @@ def nnunet_path(network: Any, case: Path, out: Path) -> Callable[[], Any]:
     function = "resample_data_or_seg_to_shape"
     configuration = {
         "data_identifier": "x", "preprocessor_name": "DefaultPreprocessor", "batch_size": 1, "batch_dice": False,
-        "patch_size": [PATCH] * 3, "median_image_size_in_voxels": [100, 512, 512], "spacing": list(SPACING),
+        "patch_size": [PATCH] * 3, "median_image_size_in_voxels": [100, 512, 512], "spacing": list(recipe.spacing_mm),
         "normalization_schemes": ["CTNormalization"], "use_mask_for_norm": [False],
         "resampling_fn_data": function, "resampling_fn_seg": function, "resampling_fn_probabilities": function,
         "resampling_fn_data_kwargs": resampling, "resampling_fn_seg_kwargs": resampling | {"is_seg": True, "order": 1},
         "resampling_fn_probabilities_kwargs": probabilities,
         "architecture": {"network_class_name": "x", "arch_kwargs": {}, "_kw_requires_import": []},
     }  # fmt: skip
-    intensities = {"mean": 101.0, "std": 76.9, "percentile_00_5": -79.0, "percentile_99_5": 304.0}
+    low, high = recipe.clip_hu
+    intensities = {"mean": recipe.mean_hu, "std": recipe.std_hu, "percentile_00_5": low, "percentile_99_5": high}
     plans = PlansManager({
         "dataset_name": "x", "plans_name": "x", "image_reader_writer": "NibabelIO", "transpose_forward": [0, 1, 2],
         "transpose_backward": [0, 1, 2], "configurations": {"3d_fullres": configuration},
         "foreground_intensity_properties_per_channel": {"0": intensities}, "label_manager": "LabelManager",
-        "experiment_planner_used": "x", "original_median_spacing_after_transp": list(SPACING),
+        "experiment_planner_used": "x", "original_median_spacing_after_transp": list(recipe.spacing_mm),
         "original_median_shape_after_transp": [100, 512, 512],
     })  # fmt: skip
     labels = {"background": 0, "kidney": 1, "tumor": 2}
