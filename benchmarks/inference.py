@@ -1,10 +1,9 @@
 """How fast is a case, of what is it made, and how do we stand beside the peers?
 
 Everything is measured in one run. `network`, `loop` and `whole` take one network of random weights with the shipped
-Recipe, written to ONNX by our exporter; `growth` takes the shipped model, for random weights find foreground
-everywhere, which we bring back to the source grid and refine at length, and nnU-Net as it does anything. Prints ratios;
-writes build/bench/inference.json. Peers: `pip install -r benchmarks/requirements.txt` (MONAI, nnU-Net); without them
-their lines are left out, and said to be.
+Recipe, written to ONNX by our exporter; `whole` and `growth` take the shipped model, for random weights find foreground
+everywhere. Prints ratios; writes build/bench/inference.json. Peers: `pip install -r benchmarks/requirements.txt`
+(MONAI, nnU-Net); without them their lines are left out, and said to be.
 
     python benchmarks/inference.py --parts network,loop,whole,growth
 """
@@ -28,6 +27,7 @@ import numpy as np
 
 ROOT = Path(__file__).resolve().parents[1]
 PATCH, OVERLAP = 48, 0.5
+_PATIENT_MM = (214.0, 434.0)  # what the first phantom of seed 2019 takes up, along z and across
 NETWORK_FLOP = 53e3  # a voxel
 SLICES = (50, 100, 200, 500, 1059)
 SHIPPED = ROOT / "models" / "kits.onnx"
@@ -179,22 +179,30 @@ def nnunet_loop(network: Any, image: np.ndarray[Any, Any]) -> Callable[[], Any]:
 
 
 def whole_case(network: Any, model: Path, slices: tuple[int, ...], folder: Path) -> dict[str, Any]:
-    """File to file, one network and Recipe: ours as it comes; nnU-Net's reader, predict_single_npy_array and writer."""
+    """A drawn patient, file to file, ours as it comes; nnU-Net's reader, predict_single_npy_array and writer.
+
+    One Recipe and one architecture. Ours with the shipped weights, and with random ones, which mark foreground all
+    over; nnU-Net with random ones, for what it does does not depend on the answer.
+    """
     from kits_submit.engine.model import load_model
+    from kits_submit.phantom import write_phantoms
 
     recipe = load_model(model).recipe
     found = {}
     for count in slices:
-        case = phantom(folder, count)
-        ours = run(case, model, folder / "out")
-        row: dict[str, Any] = {"ours_s": ours["wall_seconds"]}
+        spacing_mm = (_PATIENT_MM[0] / count, _PATIENT_MM[1] / 512, _PATIENT_MM[1] / 512)
+        (case,) = write_phantoms(folder / f"patient_{count}", 1, 2019, spacing_mm=spacing_mm)
+        row = {
+            "ours_s": run(case, SHIPPED, folder / "out" / f"{count}")["wall_seconds"],
+            "ours_random_s": run(case, model, folder / "out" / f"{count}_random")["wall_seconds"],
+        }
+        told = f"ours {row['ours_s']:.1f} s, with random weights {row['ours_random_s']:.1f} s"
         if importlib.util.find_spec("nnunetv2"):
             row["nnunet_s"] = fastest(nnunet_path(network, recipe, case, folder / "nnunet"), 1)
-            row["ratio"] = row["nnunet_s"] / row["ours_s"]
-        told = (
-            f"nnU-Net {row['nnunet_s']:.0f} s, ratio {row['ratio']:.1f}" if "ratio" in row else "nnU-Net not installed"
-        )
-        print(f"  512 x 512 x {count}: ours {row['ours_s']:.1f} s, {told}")
+            ratios = (row["nnunet_s"] / row[name] for name in ("ours_s", "ours_random_s"))
+            row["ratio"], row["ratio_random"] = ratios
+            told += f"; nnU-Net {row['nnunet_s']:.0f} s: {row['ratio']:.1f} and {row['ratio_random']:.1f} times as long"
+        print(f"  512 x 512 x {count}: {told}")
         found[str(count)] = row
     return found
 
