@@ -199,9 +199,11 @@ def whole_case(network: Any, model: Path, slices: tuple[int, ...], folder: Path)
         told = f"ours {row['ours_s']:.1f} s, with random weights {row['ours_random_s']:.1f} s"
         if importlib.util.find_spec("nnunetv2"):
             row["nnunet_s"] = fastest(nnunet_path(network, recipe, case, folder / "nnunet"), 1)
-            ratios = (row["nnunet_s"] / row[name] for name in ("ours_s", "ours_random_s"))
-            row["ratio"], row["ratio_random"] = ratios
+            row["ratio"] = row["nnunet_s"] / row["ours_s"]
+            row["ratio_random"] = row["nnunet_s"] / row["ours_random_s"]
             told += f"; nnU-Net {row['nnunet_s']:.0f} s: {row['ratio']:.1f} and {row['ratio_random']:.1f} times as long"
+        else:
+            told += "; nnU-Net not installed"
         print(f"  512 x 512 x {count}: {told}")
         found[str(count)] = row
     return found

@@ -150,7 +150,8 @@ def _report(found: Sequence[Found], out: Path) -> None:
     print("| " + " | ".join((*titles, "last validations", "tumor Dice, all; >= 20 mL")) + " |")
     print("|---" * (len(titles) + 2) + "|")
     for one in found:
-        tumor = "" if one.tumor is None else f"{one.tumor:.3f}; {one.tumor_large or float('nan'):.3f} ({one.large})"
+        tumor = "" if one.tumor is None else f"{one.tumor:.3f}"
+        tumor += "" if one.tumor_large is None else f"; {one.tumor_large:.3f} ({one.large})"
         last = " ".join(f"{dice:.3f}" for dice in one.last)
         kidney = f"{one.kidney:.3f}; {one.kidney_alone:.3f}"
         print(

@@ -3,10 +3,10 @@
 oneDNN's backward of grouped 3-D convolutions is 10 to 30 times as slow as its forward. What it gives can be had by its
 fast paths: the gradient of a stride-1 convolution's input is a depthwise convolution of the output's gradient with the
 mirrored kernel, and where channels are few, the gradient of the kernel is the diagonal of a dense convolution's. A step
-of two 48-cubes takes 0.8 of the time that it takes with torch's own (`benchmarks/training.py`: step).
+of two 48-cubes takes 0.9 of the time that it takes with torch's own (`benchmarks/training.py`: step).
 
-In bf16 oneDNN's grouped backward takes two to four times as long as in fp32, all else half: under autocast, the strided
-layers and the gradients of the kernels of many channels stay fp32.
+In bf16 that grouped backward takes up to four times as long as in fp32, where dense convolutions take about half: under
+autocast, the strided layers and the gradients of the kernels of many channels stay fp32.
 """
 
 from __future__ import annotations
