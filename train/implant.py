@@ -43,9 +43,9 @@ from train.scene import Host, Scene
 _ATTEMPTS = 12  # places tried for one lesion
 _LOOKS = 24  # directions looked at for one place
 _SECOND_SHARE = 0.045  # of KiTS19's cases with a second tumor of at least 1 mL
-_CYST_SHARE = 0.35
-_CYST_MM = (3.0, 22.0)
-_CYST_HU = (8.0, 6.0)
+_CYSTS = (0.5, 0.3, 0.14, 0.06)  # how likely none, one, two, three are
+_CYST_MM = (3.0, 35.0)
+_CYST_HU = (10.0, 9.0)
 _LEAST_ML = 0.8  # KiTS19's smallest tumor
 _KIDNEY_LEFT = 0.35  # of the host's volume, or the lesion has replaced it
 _MARGIN_MM = 6.0
@@ -74,7 +74,7 @@ class Implanted:
 
 
 def implant(scene: Scene, seed: int | tuple[int, ...], *, tumor_ml: float | None = None) -> Implanted:
-    """Draw one tumor, rarely two, and sometimes a cyst, into the kidneys of a scan. The scene stays as it is.
+    """Draw one tumor, rarely two, and up to three cysts into the kidneys of a scan. The scene stays as it is.
 
     Args:
         seed: of everything random here.
@@ -87,7 +87,7 @@ def implant(scene: Scene, seed: int | tuple[int, ...], *, tumor_ml: float | None
     grid = Grid((0.0, 0.0, 0.0), scene.spacing_mm, scene.shape)
     canvas = _Canvas(scene.image.astype(np.float32), scene.labels.copy(), grid)
     lesions = []
-    if rng.random() < _CYST_SHARE:
+    for _ in range(int(rng.choice(len(_CYSTS), p=_CYSTS))):
         lesions += _draw_cyst(canvas, scene, rng)
     lesions += _draw_tumor(canvas, scene, rng, draw_volume_ml(rng) if tumor_ml is None else tumor_ml)
     if not lesions or lesions[-1].kind == "cyst":
@@ -139,7 +139,8 @@ def _draw_cyst(canvas: _Canvas, scene: Scene, rng: np.random.Generator) -> list[
     low, high = _CYST_MM
     radius = float(low * (high / low) ** rng.random())
     host = scene.draw_host(rng)
-    centre = _place(scene, host, rng, radius, float(rng.uniform(-0.8, 0.3)) * radius)
+    deepest = -0.8 if radius < 0.5 * host.radius_mm else 0.0  # a large one hangs off
+    centre = _place(scene, host, rng, radius, float(rng.uniform(deepest, 0.5)) * radius)
     hu = float(rng.normal(*_CYST_HU))
     ball = Ellipsoid(centre, (radius, radius, radius))
     fluid = _Growth((ball,), lambda _, distance: np.full_like(distance, hu), KIDNEY)

@@ -51,7 +51,7 @@ _SHIPPED = replace(
     augmentation=0.8,
     inference_patch=(72, 72, 72),
     margin=(8, 8, 8),
-    max_steps=5500,
+    max_steps=9500,
     keep="last",
 )
 
