@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import onnx
 
-from kits_submit.engine.model import Model
+from kits_submit.engine.model import HALF, PRECISION_KEY, Model
 from kits_submit.engine.onnxruntime import OnnxRuntimeEngine, import_onnxruntime
 from kits_submit.errors import ModelError
 from kits_submit.parity import probe
@@ -28,7 +28,10 @@ def to_half(model: Model) -> bytes:
     from onnxruntime.transformers.float16 import convert_float_to_float16
 
     convert: Any = convert_float_to_float16
-    content: bytes = convert(graph, keep_io_types=True).SerializeToString()
+    written = convert(graph, keep_io_types=True)
+    entry = written.metadata_props.add()
+    entry.key, entry.value = PRECISION_KEY, HALF
+    content: bytes = written.SerializeToString()
     agreement = label_agreement(model, content)
     if agreement < AGREEMENT:
         raise ModelError(f"in fp16 only {agreement:.2%} of labels stay", fix="keep fp32", path=model.path)

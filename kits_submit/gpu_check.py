@@ -60,12 +60,14 @@ class Candidate:
     - `start`: with given settings of cuDNN.
     - `content`: the ONNX file's bytes where cuDNN's settings are to be chosen for it first.
     - `optional`: that it cannot start fails nothing.
+    - `half`: it computes in fp16.
     """
 
     name: str
     start: Callable[[Settings], Engine]
     content: bytes | None = None
     optional: bool = False
+    half: bool = False
 
 
 def require_gpu() -> None:
@@ -87,7 +89,7 @@ def _on_cuda(name: str, model: Model, *, optional: bool = False) -> Candidate:
     def start(settings: Settings) -> Engine:
         return OnnxRuntimeEngine(model.content, "cuda", settings)
 
-    return Candidate(name, start, model.content, optional)
+    return Candidate(name, start, model.content, optional, model.half)
 
 
 def check_engines(model: Model, candidates: tuple[Candidate, ...], image: Image | None = None) -> Iterator[Check]:
@@ -115,18 +117,18 @@ def check_engines(model: Model, candidates: tuple[Candidate, ...], image: Image 
                 check, settings = _chosen(candidate, candidate.content, model, volume)
                 yield check
                 engine = candidate.start(settings)
-            yield from _checks(candidate.name, engine, model, volume, truth, cpu_rate)
+            yield from _checks(candidate, engine, model, volume, truth, cpu_rate)
             yield _memory(candidate.name, held_before)
         except (DeviceError, ModelError) as error:
             yield Check(candidate.name, "runs", FAIL, error.what)
 
 
 def _chosen(candidate: Candidate, content: bytes, model: Model, volume: Image) -> tuple[Check, Settings]:
-    """The fastest of cuDNN's settings that answer as the CPU, remembered; ONNX Runtime's own unless another wins."""
+    """The fastest of cuDNN's settings that answer as the CPU, remembered; the first unless another wins."""
     seconds = {}
     for index, settings in enumerate(CHOICES):
         try:
-            seconds[index] = _seconds(candidate.start(settings), model, volume)
+            seconds[index] = _seconds(candidate, candidate.start(settings), model, volume)
         except (DeviceError, ModelError):
             continue
     if not seconds:
@@ -139,8 +141,8 @@ def _chosen(candidate: Candidate, content: bytes, model: Model, volume: Image) -
     return Check(candidate.name, "settings", PASS, f"{times}; {words(CHOICES[best])} is {kept}"), CHOICES[best]
 
 
-def _seconds(engine: Engine, model: Model, volume: Image) -> float:
-    check_parity(engine, model)
+def _seconds(candidate: Candidate, engine: Engine, model: Model, volume: Image) -> float:
+    check_parity(engine, model, half=candidate.half or model.half)
     _timed(volume, model, engine)  # the first run is the one in which cuDNN searches
     return min(_timed(volume, model, engine)[1] for _ in range(_RUNS))
 
@@ -153,9 +155,12 @@ def phantom_image(recipe: Recipe) -> Image:
     return standardise(image, recipe)
 
 
-def _checks(name: str, engine: Engine, model: Model, volume: Image, truth: Labels, cpu_rate: float) -> Iterator[Check]:
+def _checks(
+    candidate: Candidate, engine: Engine, model: Model, volume: Image, truth: Labels, cpu_rate: float
+) -> Iterator[Check]:
+    name = candidate.name
     try:
-        yield Check(name, "parity", PASS, check_parity(engine, model))
+        yield Check(name, "parity", PASS, check_parity(engine, model, half=candidate.half or model.half))
     except DeviceError as error:
         yield Check(name, "parity", FAIL, error.what)
     labels, _ = _timed(volume, model, engine)

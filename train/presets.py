@@ -18,8 +18,9 @@ _DEMO = TrainConfig(
     preset="demo",
     spacing_mm=(4.0, 3.0, 3.0),
     holdout=1 / 8,
-    batch=2,
-    patients=2,
+    patch=(32, 32, 32),
+    batch=3,
+    patients=3,
     background_above_air=True,
     centre_jitter=0.25,
     flip_axes="x",
@@ -32,7 +33,7 @@ _DEMO = TrainConfig(
     warmup=0.03,
     schedule="cosine",
     max_epochs=100_000,
-    max_steps=2400,
+    max_steps=10_000,
     ema_decay=0.99,
     inference_patch=(48, 48, 48),
     margin=(12, 12, 12),
@@ -48,6 +49,9 @@ _SHIPPED = replace(
     pretrain=True,
     implants=24,
     beside_phantoms=120,
+    patch=(48, 48, 48),
+    batch=2,
+    patients=2,
     augmentation=0.8,
     inference_patch=(72, 72, 72),
     margin=(8, 8, 8),
@@ -67,18 +71,19 @@ def preset_names() -> tuple[str, ...]:
 def preset(name: str) -> TrainConfig:
     """`paper`: sections 2.2 to 2.4, both stages. Table 2's and 3's names: the paper's, but for what the name says.
 
-    `demo`: the same method in the 20 minutes that a laptop has. A coarser grid, where a 48-cube spans 192 x 144 x 144
-    mm (a kidney with all that lies around it) and a volume has a twentieth of the voxels of KiTS19's median spacing;
-    many small steps (two patches each), a larger rate on a cosine, mean weights, mirrored patches, and no dropout, for
-    so short a training fits too little rather than too much. False positives weigh as much as false negatives: with the
-    paper's third of patches around tumors, the weights of Salehi et al. drown a short training's masks in false tumor.
-    Tversky's sums run over each patch: over the batch, tumors of 10 mL, 1 % of the tumor voxels in it, were missed even
-    in the cases trained on; smoothed by 100 voxels, a few false ones weigh less in a patch without tumor. The drawn
-    voxel lies anywhere in the patch's middle half, which is what is kept of a patch at inference.
+    `demo`: the same method in the 20 minutes that a laptop has. A coarser grid, where a 32-cube spans 128 x 96 x 96 mm
+    (most of a kidney) and a volume has a twentieth of the voxels of KiTS19's median spacing; many small steps (three
+    patches each; in equal time two 48-cubes a step find fewer tumors), a larger rate on a cosine, mean weights,
+    mirrored patches, and no dropout, for so short a training fits too little rather than too much. False positives
+    weigh as much as false negatives: with the paper's third of patches around tumors, the weights of Salehi et al.
+    drown a short training's masks in false tumor. Tversky's sums run over each patch: over the batch, tumors of 10 mL,
+    1 % of the tumor voxels in it, were missed even in the cases trained on; smoothed by 100 voxels, a few false ones
+    weigh less in a patch without tumor. The drawn voxel lies anywhere in the patch's middle half.
 
-    `shipped`: the model in models/ (models/MODEL_CARD.md): `demo` on phantoms first, then a few real scans, their
-    copies with implanted tumors, and phantoms, augmented. It leaves out case_90004, whose licence was not checked, and
-    infers in 72-cubes, for where its patches end matters little to it. docs/training.md has the trials that chose it.
+    `shipped`: the model in models/ (models/MODEL_CARD.md): `demo` on phantoms first, then, in 48-cubes, a few real
+    scans, their copies with implanted tumors and cysts, and phantoms, augmented. It leaves out case_90004, whose
+    licence was not checked, and infers in 72-cubes, for where its patches end matters little to it. docs/training.md
+    has the trials that chose it.
 
     Raises:
         InputError: another name.

@@ -11,6 +11,9 @@ from kits_submit.engine.onnxruntime import import_onnxruntime, session_options
 from kits_submit.errors import ModelError, first_line
 from kits_submit.recipe import METADATA_KEY, Recipe
 
+PRECISION_KEY = "kits_submit.precision"
+HALF = "fp16"
+
 _EXPORT = "give an .onnx file written by `kits-submit export`"
 
 
@@ -18,6 +21,7 @@ _EXPORT = "give an .onnx file written by `kits-submit export`"
 class Model:
     """- `sha256`: of the file, as the run manifest states it.
     - `crop`: what part of a patch its graph can be asked for; None: whole patches alone.
+    - `half`: it computes in fp16.
     """
 
     path: Path
@@ -25,6 +29,7 @@ class Model:
     sha256: str
     content: bytes
     crop: Crop | None = None
+    half: bool = False
 
 
 def load_model(path: Path) -> Model:
@@ -45,7 +50,8 @@ def load_model(path: Path) -> Model:
         recipe, crop = Recipe.from_json(text), Crop.of(metadata)
     except ModelError as error:
         raise ModelError(error.what, fix=error.fix, path=path) from None
-    return Model(path, recipe, hashlib.sha256(content).hexdigest(), content, crop)
+    half = metadata.get(PRECISION_KEY) == HALF
+    return Model(path, recipe, hashlib.sha256(content).hexdigest(), content, crop, half)
 
 
 def _metadata(content: bytes, path: Path) -> dict[str, str]:
