@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from export import DEPTHWISE_FORMS
+from export import DEPTHWISE_FORMS, HALF_FORM
 from kits_submit.errors import InputError
 from train import best_of
 
@@ -28,7 +28,10 @@ def export_command(
         float, typer.Option(help="Added to the tumor's logit: above 0 marks more tumor and misses less.")
     ] = 0.0,
     half: Annotated[
-        bool, typer.Option("--half", help="An exported model (.onnx) once more, in fp16, for GPUs.")
+        bool,
+        typer.Option(
+            "--half", help="An exported model (.onnx) once more, in fp16, for GPUs; `--depthwise dense` unless named."
+        ),
     ] = False,
     depthwise: Annotated[
         str | None,
@@ -86,7 +89,9 @@ def export(checkpoint: Path, out: Path, report: Path, tumor_shift: float = 0.0) 
 
 
 def export_rewritten(source: Path | None, out: Path, *, half: bool = False, depthwise: str | None = None) -> int:
-    """An exported model with its depthwise convolutions written otherwise, or in fp16, or both; bytes of the file.
+    """An exported model with its depthwise convolutions written otherwise, and in fp16 if `half`; bytes of the file.
+
+    In fp16 they are always written otherwise: cuDNN has no plan for them as they are, and runs them slower than fp32.
 
     Raises:
         InputError: no model is named, `out` is the model itself, or another form than `export.DEPTHWISE_FORMS`.
@@ -105,6 +110,8 @@ def export_rewritten(source: Path | None, out: Path, *, half: bool = False, dept
     if out.resolve() == source.resolve():
         raise InputError("the rewritten model would replace its source", fix="give another --out", path=out)
     model = load_model(source)
+    if half and not model.half:
+        depthwise = depthwise or HALF_FORM
     if depthwise is not None:
         model = replace(model, content=rewrite_depthwise(model, depthwise))
     content = to_half(model) if half else model.content

@@ -11,13 +11,14 @@ import onnx
 import pytest
 
 from export.cli import export_command, export_rewritten
-from export.depthwise import DENSE_CHANNELS, rewrite_depthwise
+from export.depthwise import rewrite_depthwise
 from export.half import label_agreement
 from kits_submit.commands.options import DEFAULT_MODEL
 from kits_submit.engine.model import Model, load_model
 from kits_submit.engine.onnxruntime import OnnxRuntimeEngine
-from kits_submit.errors import InputError, ModelError
+from kits_submit.errors import DeviceError, InputError, ModelError
 from kits_submit.gpu_check import gpu_candidates
+from kits_submit.parity import check_parity
 
 
 def convolutions(content: bytes) -> list[tuple[int, tuple[int, ...]]]:
@@ -44,12 +45,8 @@ def test_depthwise_convolutions_written_otherwise_answer_the_same(
     deep = [groups for groups, kernel in before if groups > 1 and kernel[2:] == (3, 3, 3)]
     left = [groups for groups, kernel in after if groups > 1 and kernel[2:] == (3, 3, 3)]
     assert len(deep) == 18
-    if form == "slices":
-        assert left == []
-        assert len(after) == len(before) + 2 * len(deep)
-    else:
-        assert left == [groups for groups in deep if groups > DENSE_CHANNELS]
-        assert len(after) == len(before)
+    assert left == []
+    assert len(after) == len(before) + (2 * len(deep) if form == "slices" else 0)
 
 
 @pytest.mark.parametrize("form", ["slices", "dense"])
@@ -108,14 +105,22 @@ def _doubled(node: onnx.NodeProto, kernel: np.ndarray, store: Any) -> onnx.NodeP
 
 
 def test_fp16_keeps_the_labels_and_the_recipe(tmp_path: Path, model: Model) -> None:
-    assert export_rewritten(DEFAULT_MODEL, tmp_path / "half.onnx", half=True) < 0.6 * len(model.content)
+    single = export_rewritten(DEFAULT_MODEL, tmp_path / "dense.onnx", depthwise="dense")
+    assert export_rewritten(DEFAULT_MODEL, tmp_path / "half.onnx", half=True) < 0.6 * single
     half = load_model(tmp_path / "half.onnx")
     assert half.recipe == model.recipe
+    assert half.half > model.half
+    assert {groups for groups, _ in convolutions(half.content)} == {1}
     kinds = {weight.data_type for weight in onnx.load_model_from_string(half.content).graph.initializer}
     assert onnx.TensorProto.FLOAT16 in kinds
     assert 0.999 <= label_agreement(model, half.content) <= 1
     with pytest.raises(ModelError, match="it is in fp16 already"):
         export_rewritten(tmp_path / "half.onnx", tmp_path / "again.onnx", half=True)
+    engine = OnnxRuntimeEngine(half.content, "cpu")
+    assert check_parity(engine, model, half=True)
+    assert check_parity(engine, half)
+    with pytest.raises(DeviceError, match="answers otherwise"):
+        check_parity(engine, model)
 
 
 @pytest.mark.parametrize("source", [None, Path("run"), DEFAULT_MODEL])

@@ -88,6 +88,23 @@ def test_a_tumor_touches_its_kidney_and_leaves_one(scene: Scene, seed: int, mill
     assert not tumor[(scene.image > 400) | (scene.image < -500)].any()  # neither bone nor air
 
 
+def test_cysts_are_kidney_of_water_up_to_the_size_of_a_fist(scene: Scene) -> None:
+    largest = 4 / 3 * math.pi * 35**3 / 1000
+    voxel_ml = math.prod(SPACING) / 1000
+    volumes = []
+    for seed in range(16):
+        drawn = implant(scene, seed, tumor_ml=2.0)
+        cysts = [lesion for lesion in drawn.lesions if lesion.kind == "cyst"]
+        assert len(cysts) <= 3
+        volumes += [cyst.volume_ml for cyst in cysts]
+        if len(cysts) == 1 and cysts[0].volume_ml > 10:
+            smooth = gaussian_filter(drawn.image, 1)
+            watery = np.count_nonzero((drawn.labels == KIDNEY) & (smooth < 70) & (smooth > -40)) * voxel_ml
+            assert watery == pytest.approx(cysts[0].volume_ml, rel=0.35)
+    assert max(volumes) < 1.02 * largest
+    assert sum(volume > 45 for volume in volumes) >= 2
+
+
 def test_far_from_the_lesion_nothing_changes(scene: Scene) -> None:
     drawn = implant(scene, 5, tumor_ml=5.0)
     changed = np.argwhere(drawn.labels != scene.labels) * np.array(SPACING)
