@@ -86,10 +86,11 @@ fuzz: $(VENV)/.dev  ## FUZZ= mutated files through the whole run (the tests do 2
 	FUZZ=$(FUZZ) SEED=$(SEED) $(BIN)/python -m pytest tests/faults/test_mutations.py
 
 gpu-check: $(VENV)/.dev  ## on a machine with an NVIDIA GPU: CUDA, fp16, other forms, TensorRT against the CPU
-	$(BIN)/kits-submit export $(MODEL) --half --out build/fp16.onnx
-	$(BIN)/kits-submit export $(MODEL) --depthwise slices --out build/slices.onnx
-	$(BIN)/kits-submit export $(MODEL) --depthwise dense --out build/dense.onnx
-	$(BIN)/kits-submit gpu-check --model $(MODEL) --also build/fp16.onnx --also build/slices.onnx --also build/dense.onnx
+	@mkdir -p build/forms
+	$(BIN)/kits-submit export $(MODEL) --half --out build/forms/fp16.onnx
+	$(BIN)/kits-submit export $(MODEL) --depthwise slices --out build/forms/slices.onnx
+	$(BIN)/kits-submit export $(MODEL) --depthwise dense --out build/forms/dense.onnx
+	$(BIN)/kits-submit gpu-check --model $(MODEL) $(foreach form,fp16 slices dense,--also build/forms/$(form).onnx)
 
 bench: $(VENV)/.dev  ## measured ratios, into build/bench
 	$(BIN)/python benchmarks/scoring.py

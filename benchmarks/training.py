@@ -82,7 +82,7 @@ def step(folder: Path) -> dict[str, float]:
     from train.presets import preset
     from train.sampler import Sampler
 
-    config = replace(preset("demo"), max_steps=12, loaders=2)
+    config = replace(preset("shipped"), max_steps=12, loaders=2)
     cases, recipe = _phantom_cases(folder, config)
     result: dict[str, float] = {}
     kinds = (("", None, "fp32"), ("augmented_", Augmenter(recipe, 1.0), "fp32"), ("bf16_", None, "bf16"))

@@ -30,7 +30,7 @@ def export_command(
     half: Annotated[
         bool,
         typer.Option(
-            "--half", help="An exported model (.onnx) once more, in fp16, for GPUs; `--depthwise dense` unless named."
+            "--half", help="An exported model (.onnx) once more, in fp16 and with `--depthwise dense`, for GPUs."
         ),
     ] = False,
     depthwise: Annotated[
@@ -48,7 +48,7 @@ def export_command(
         if tumor_shift:
             raise InputError("--tumor-shift is for a run, not for a model", fix="shift first, then rewrite the model")
         written = export_rewritten(source, out, half=half, depthwise=depthwise)
-        how = ", ".join(word for word in (depthwise, "fp16" if half else None) if word)
+        how = f"{HALF_FORM}, fp16" if half else depthwise
         Console(stderr=True).print(
             f"{source} -> {out} ({written / 1e6:.2f} MB, {how})", highlight=False, soft_wrap=True
         )
@@ -91,27 +91,30 @@ def export(checkpoint: Path, out: Path, report: Path, tumor_shift: float = 0.0) 
 def export_rewritten(source: Path | None, out: Path, *, half: bool = False, depthwise: str | None = None) -> int:
     """An exported model with its depthwise convolutions written otherwise, and in fp16 if `half`; bytes of the file.
 
-    In fp16 they are always written otherwise: cuDNN has no plan for them as they are, and runs them slower than fp32.
+    In fp16 they are always dense: cuDNN has no plan for them as they are, and runs them slower than in fp32.
 
     Raises:
-        InputError: no model is named, `out` is the model itself, or another form than `export.DEPTHWISE_FORMS`.
+        InputError: no model is named, `out` is the model itself, another form than `export.DEPTHWISE_FORMS`, or slices
+            in fp16.
         ModelError: not a model of ours, or its answers do not stay.
         OutputError: cannot be written.
     """
-    from export.depthwise import rewrite_depthwise
+    from export.depthwise import has_depthwise, rewrite_depthwise
     from export.half import to_half
     from kits_submit.engine.model import load_model
     from kits_submit.nifti import replacing
 
     if depthwise not in (None, *DEPTHWISE_FORMS):
         raise InputError(f"--depthwise is {depthwise!r}", fix=f"use one of {', '.join(DEPTHWISE_FORMS)}")
+    if half and depthwise not in (None, HALF_FORM):
+        raise InputError(f"--half with --depthwise {depthwise}", fix=f"in fp16 they are {HALF_FORM} in any case")
     if source is None or source.suffix != ".onnx":
         raise InputError("--half and --depthwise take an exported model", fix="name an .onnx file", path=source)
     if out.resolve() == source.resolve():
         raise InputError("the rewritten model would replace its source", fix="give another --out", path=out)
     model = load_model(source)
-    if half and not model.half:
-        depthwise = depthwise or HALF_FORM
+    if half and has_depthwise(model):
+        depthwise = HALF_FORM
     if depthwise is not None:
         model = replace(model, content=rewrite_depthwise(model, depthwise))
     content = to_half(model) if half else model.content

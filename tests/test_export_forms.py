@@ -82,7 +82,8 @@ def test_a_depthwise_convolution_of_every_kind_written_otherwise(
 
 
 def test_a_rewritten_model_carries_the_recipe_and_runs_in_fp16_too(tmp_path: Path, model: Model) -> None:
-    export_rewritten(DEFAULT_MODEL, tmp_path / "it.onnx", half=True, depthwise="slices")
+    export_rewritten(DEFAULT_MODEL, tmp_path / "dense.onnx", depthwise="dense")
+    export_rewritten(tmp_path / "dense.onnx", tmp_path / "it.onnx", half=True)
     written = load_model(tmp_path / "it.onnx")
     assert written.recipe == model.recipe
     assert label_agreement(model, written.content) >= 0.999
@@ -111,16 +112,18 @@ def test_fp16_keeps_the_labels_and_the_recipe(tmp_path: Path, model: Model) -> N
     assert half.recipe == model.recipe
     assert half.half > model.half
     assert {groups for groups, _ in convolutions(half.content)} == {1}
-    kinds = {weight.data_type for weight in onnx.load_model_from_string(half.content).graph.initializer}
-    assert onnx.TensorProto.FLOAT16 in kinds
+    weights = onnx.load_model_from_string(half.content).graph.initializer
+    assert not [
+        weight.name for weight in weights if weight.data_type == onnx.TensorProto.FLOAT and len(weight.dims) > 1
+    ]
+    assert sum(weight.data_type == onnx.TensorProto.FLOAT16 for weight in weights) > 50
     assert 0.999 <= label_agreement(model, half.content) <= 1
     with pytest.raises(ModelError, match="it is in fp16 already"):
         export_rewritten(tmp_path / "half.onnx", tmp_path / "again.onnx", half=True)
     engine = OnnxRuntimeEngine(half.content, "cpu")
-    assert check_parity(engine, model, half=True)
     assert check_parity(engine, half)
     with pytest.raises(DeviceError, match="answers otherwise"):
-        check_parity(engine, model)
+        check_parity(engine, model, half=True)  # a CPU does not round sums to fp16, so it may not differ as a GPU may
 
 
 @pytest.mark.parametrize("source", [None, Path("run"), DEFAULT_MODEL])
@@ -132,6 +135,11 @@ def test_rewriting_is_refused_of_what_is_no_model_or_itself(source: Path | None)
 def test_a_run_is_shifted_and_a_model_rewritten_not_both(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="--tumor-shift is for a run"):
         export_command(DEFAULT_MODEL, tmp_path / "it.onnx", tumor_shift=1.0, half=True)
+
+
+def test_fp16_has_no_slices(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="--half with --depthwise slices"):
+        export_rewritten(DEFAULT_MODEL, tmp_path / "it.onnx", half=True, depthwise="slices")
 
 
 def test_an_unknown_form_is_told(tmp_path: Path) -> None:

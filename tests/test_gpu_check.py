@@ -16,7 +16,7 @@ from kits_submit.engine.crop import METADATA_KEY as CROP_KEY
 from kits_submit.engine.crop import Cells, Crop
 from kits_submit.engine.cudnn import Settings
 from kits_submit.engine.model import Model
-from kits_submit.engine.onnxruntime import OnnxRuntimeEngine
+from kits_submit.engine.onnxruntime import OnnxRuntimeEngine, import_onnxruntime
 from kits_submit.engine.protocol import Engine
 from kits_submit.engine.select import Selection
 from kits_submit.errors import DeviceError
@@ -42,6 +42,8 @@ class Standin:
             raise DeviceError("the GPU is gone", fix="")
         if self._fault == "nan":
             return logits * np.float32("nan")
+        if self._fault == "fp16":
+            return logits + np.float32(0.1) * (np.arange(logits.size, dtype=np.float32).reshape(logits.shape) % 2)
         if self._fault == "other labels":
             return np.ascontiguousarray(logits[:, ::-1])
         if self._fault == "unsteady" and (batch.tobytes(), cells) in self._seen:
@@ -82,6 +84,26 @@ def test_an_engine_that_holds(model: Model, image: np.ndarray, monkeypatch: pyte
 def test_an_engine_that_fails(model: Model, image: np.ndarray, fault: str, failing: set[str]) -> None:
     found = verdicts(model, image, Standin(model, fault))
     assert failing <= {name for name, check in found.items() if check.verdict == "FAIL"}
+
+
+@pytest.mark.parametrize(("half", "verdict"), [(True, "PASS"), (False, "FAIL")])
+def test_an_engine_that_rounds_as_fp16_does(model: Model, image: np.ndarray, half: bool, verdict: str) -> None:
+    candidate = Candidate("it", lambda _: Standin(model, "fp16"), half=half)
+    found = {check.name: check for check in check_engines(model, (candidate,), image)}
+    assert found["parity"].verdict == verdict
+    if half:
+        assert "logits within 1.0e-01" in found["parity"].finding
+
+
+def test_a_provider_whose_library_cannot_be_loaded_says_which(model: Model, capfd: pytest.CaptureFixture[str]) -> None:
+    """Here no CUDA is; where it is, the session starts."""
+    if "CUDAExecutionProvider" not in import_onnxruntime().get_available_providers():
+        pytest.skip("this ONNX Runtime is built without CUDA")
+    if gpu_check.gpu_present():
+        pytest.skip("this machine has a GPU")
+    with pytest.raises(DeviceError, match=r"CUDAExecutionProvider did not start \(libcu\w+\.so"):
+        OnnxRuntimeEngine(model.content, "cuda")
+    assert "EP Error" not in capfd.readouterr().out
 
 
 def test_what_cannot_start(model: Model, image: np.ndarray) -> None:

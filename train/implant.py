@@ -43,7 +43,7 @@ from train.scene import Host, Scene
 _ATTEMPTS = 12  # places tried for one lesion
 _LOOKS = 24  # directions looked at for one place
 _SECOND_SHARE = 0.045  # of KiTS19's cases with a second tumor of at least 1 mL
-_CYSTS = (0.5, 0.3, 0.14, 0.06)  # how likely none, one, two, three are
+_CYSTS = (0.5, 0.3, 0.14, 0.06)  # how likely none, one, two, three are tried; one that finds no room is left out
 _CYST_MM = (3.0, 35.0)
 _CYST_HU = (10.0, 9.0)
 _LEAST_ML = 0.8  # KiTS19's smallest tumor
@@ -221,7 +221,7 @@ def _is_of_a_kidney(labels: Labels, inside: Mask, host: Host, scene: Scene, labe
         return False
     kidney = labels == KIDNEY
     lost_ml = np.count_nonzero(kidney & inside) * voxel_ml
-    if label == TUMOR and lost_ml > (1 - _KIDNEY_LEFT) * host.volume_ml:
+    if lost_ml > (1 - _KIDNEY_LEFT) * host.volume_ml:
         return False
     ring = ndimage.binary_dilation(inside, np.ones((3, 3, 3), np.bool_)) & ~inside
     return bool((kidney & ring).any()) and not bool((labels[inside] == TUMOR).any())

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import os
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,7 +26,8 @@ _CPU_BATCH_VOXELS = 1 << 20  # measured: 48-cubes one by one run at a third of t
 def import_onnxruntime() -> Any:
     """The module, with its telemetry switched off first (it is read at import; nothing may leave this machine).
 
-    Its log tells nothing that its exceptions do not: cuDNN's convolutions without a plan for fp16 fill screens with it.
+    Its log would fill screens (a line for each convolution that cuDNN has no plan for); what else it tells, and its
+    exceptions do not, is why a provider's library cannot be loaded: `_missing` asks for that.
     """
     os.environ["ORT_DISABLE_TELEMETRY"] = "1"
     import onnxruntime
@@ -72,7 +75,8 @@ class OnnxRuntimeEngine:
                 enable_fallback=False,
             )
         except Exception as error:  # C++ exceptions without a common public base
-            raise DeviceError(f"{provider} did not start ({first_line(error)})", fix="try --device auto") from error
+            reason = _missing(device) or first_line(error)
+            raise DeviceError(f"{provider} did not start ({reason})", fix="try --device auto") from error
         active = self._session.get_providers()[0]
         if active != provider:
             raise DeviceError(f"asked for {provider}, ONNX Runtime gave {active}", fix="try --device auto")
@@ -117,6 +121,20 @@ class OnnxRuntimeEngine:
         self._session.run_with_iobinding(self._binding)
         logits: Logits = self._binding.copy_outputs_to_cpu()[0]
         return logits
+
+
+def _missing(device: str) -> str | None:
+    """Why a provider's library cannot be loaded, in the loader's words; None where it can, or has none of its own."""
+    folder = Path(import_onnxruntime().__file__).parent / "capi"
+    library = folder / f"libonnxruntime_providers_{device}.so"
+    if not library.is_file():
+        return None
+    try:
+        ctypes.CDLL(str(folder / "libonnxruntime_providers_shared.so"), mode=ctypes.RTLD_GLOBAL)
+        ctypes.CDLL(str(library))
+    except OSError as error:
+        return first_line(error)
+    return None
 
 
 def _provider_options(device: str, content: bytes, settings: Settings | None = None) -> dict[str, str]:

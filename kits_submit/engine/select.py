@@ -42,7 +42,7 @@ class Selection:
 
 
 def gpu_present() -> bool:
-    """An NVIDIA device node (Linux, WSL). Asked first, for ONNX Runtime prints an error line where there is none."""
+    """An NVIDIA device node (Linux, WSL). Asked first: without one, CUDA's libraries are loaded in vain."""
     return any(node.exists() for node in _GPU_FILES)
 
 
