@@ -82,9 +82,10 @@ def main() -> None:
             run = given.out / case.case_id
             _train(given.data, run, given.preset, case.case_id, own[cut + 1 :])
             state = load_checkpoint(best_of(run) or run / BEST).leaning(given.tumor_shift)
-            found.append(examined(run, state, case, held_out=True))
-            found += [examined(run, state, one, held_out=False) for one in omitted]
-            _report(found, given.out)
+            copies, last = _copies(run, case), _validations(run, case.case_id)[-_LAST:]
+            found.append(examined(run.name, state, case, copies, last))
+            found += [examined(run.name, state, one) for one in omitted]
+            report(found, given.out)
 
 
 def _train(data: Path, run: Path, name: str, case_id: str, options: Sequence[str]) -> None:
@@ -93,22 +94,24 @@ def _train(data: Path, run: Path, name: str, case_id: str, options: Sequence[str
     subprocess.run(command, check=True)
 
 
-def examined(run: Path, state: Checkpoint, case: Case, *, held_out: bool) -> Found:
-    """A volume, and its copies where the run has drawn some, by the run's last state."""
+def examined(
+    run: str, state: Checkpoint, case: Case, copies: Sequence[Case] | None = None, last: Sequence[float] = ()
+) -> Found:
+    """A volume by a run's last state; `copies`: of one that is held out, `last`: its validations."""
     network = state.network()
     predicted, truth, spacing_mm = _refined(network, state.recipe, case)
-    tumors = [_tumor(network, state.recipe, copy) for copy in _copies(run, case)] if held_out else []
+    tumors = [_tumor(network, state.recipe, copy) for copy in copies or ()]
     large = [dice for dice, ml in tumors if ml >= LARGE_ML]
     return Found(
-        run=run.name,
+        run=run,
         case=case.case_id,
-        held_out=held_out,
+        held_out=copies is not None,
         kidney=score_masks(predicted, truth, spacing_mm, "kits19")["tk_dice"],
         kidney_alone=CaseScore.of(case.case_id, predicted, truth, spacing_mm).kidney_dice,
         volume=float(np.count_nonzero(predicted) / np.count_nonzero(truth) - 1),
         stray_ml=stray_ml(predicted, truth, spacing_mm),
         tumor_ml=volume_ml(int(np.count_nonzero(predicted == TUMOR)), spacing_mm),
-        last=_validations(run, case.case_id)[-_LAST:],
+        last=list(last),
         tumor=float(np.mean([dice for dice, _ in tumors])) if tumors else None,
         tumor_large=float(np.mean(large)) if large else None,
         large=len(large),
@@ -143,7 +146,8 @@ def _validations(run: Path, case_id: str) -> list[float]:
         return [round(float(row["kidney_dice"]), 3) for row in csv.DictReader(file) if row["case_id"] == case_id]
 
 
-def _report(found: Sequence[Found], out: Path) -> None:
+def report(found: Sequence[Found], out: Path) -> None:
+    """Print the table so far, and write it."""
     rows: list[dict[str, Any]] = [asdict(one) for one in found]
     (out / "leave_one_out.json").write_text(json.dumps(rows, indent=1))
     titles = ("held out", "volume", "kidney Dice; label 1 alone", "volume error", "stray mL", "called tumor mL")

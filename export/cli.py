@@ -27,6 +27,12 @@ def export_command(
     tumor_shift: Annotated[
         float, typer.Option(help="Added to the tumor's logit: above 0 marks more tumor and misses less.")
     ] = 0.0,
+    patch: Annotated[
+        str | None, typer.Option(metavar="Z,Y,X", help="Patches to infer in, at most. Default: the run's.")
+    ] = None,
+    margin: Annotated[
+        str | None, typer.Option(metavar="Z,Y,X", help="Outer voxels to discard of each. Default: the run's.")
+    ] = None,
     half: Annotated[
         bool,
         typer.Option(
@@ -45,8 +51,9 @@ def export_command(
     from rich.console import Console
 
     if half or depthwise is not None:
-        if tumor_shift:
-            raise InputError("--tumor-shift is for a run, not for a model", fix="shift first, then rewrite the model")
+        for option, given in (("--tumor-shift", tumor_shift), ("--patch", patch), ("--margin", margin)):
+            if given:
+                raise InputError(f"{option} is for a run, not for a model", fix="export it so, then rewrite the model")
         written = export_rewritten(source, out, half=half, depthwise=depthwise)
         how = f"{HALF_FORM}, fp16" if half else depthwise
         Console(stderr=True).print(
@@ -55,7 +62,7 @@ def export_command(
         return
     checkpoint = newest_checkpoint(Path("runs")) if source is None else checkpoint_of(source)
     report = out.with_suffix(".parity.json")
-    difference, size = export(checkpoint, out, report, tumor_shift)
+    difference, size = export(checkpoint, out, report, tumor_shift, patch, margin)
     Console(stderr=True).print(
         f"{checkpoint} -> {out} ({size / 1e6:.2f} MB); torch and ONNX Runtime differ by at most {difference:.1e} "
         f"({report})",
@@ -64,20 +71,32 @@ def export_command(
     )
 
 
-def export(checkpoint: Path, out: Path, report: Path, tumor_shift: float = 0.0) -> tuple[float, int]:
+def export(
+    checkpoint: Path,
+    out: Path,
+    report: Path,
+    tumor_shift: float = 0.0,
+    patch: str | None = None,
+    margin: str | None = None,
+) -> tuple[float, int]:
     """Export, verify, then write: (largest difference of a logit, bytes of the file).
 
+    Args:
+        patch, margin: as of `kits-submit run`, into the Recipe; None: as trained.
+
     Raises:
-        InputError, ModelError: the checkpoint cannot be used, or the graph differs from it.
+        InputError, ModelError: the checkpoint cannot be used, no such plan, or the graph differs from it.
         OutputError: cannot be written.
     """
     from export.crop import crop_of
     from export.onnx import to_onnx
     from export.verify import demand_parity, verify, write_report
+    from kits_submit.commands.plan import patch_plan
     from kits_submit.nifti import replacing
     from train.checkpoint import load_checkpoint
 
     trained = load_checkpoint(checkpoint).leaning(tumor_shift)
+    trained = trained.planned(patch_plan(trained.recipe, patch, margin, None))
     graph = to_onnx(trained)
     content = graph.SerializeToString()
     parity = verify(content, trained.network(), trained.recipe, crop=crop_of(graph))

@@ -4,10 +4,11 @@ The paper (section 2.4) extracts patches uniformly and discards their outer voxe
 Along an axis of n voxels, with patches of p and a margin of m discarded on each inner side:
 
     n <= p      one patch of n rounded up to the network's multiple
-    n >  p      k = ceil((n - 2m) / (p - 2m)) patches, starts spread evenly from 0 to n - p, neighbours cut midway
-                through their overlap (at least 2m long); at the volume's own faces nothing is discarded
+    n >  p      k = ceil((n - 2m) / (p - 2m)) patches, no larger than k need: q = ceil((n - 2m) / k) + 2m rounded up to
+                the multiple; starts spread evenly from 0 to n - q, neighbours cut midway through their overlap (at
+                least 2m long); at the volume's own faces nothing is discarded
 
-    n = 110, p = 64, m = 8: k = ceil(94 / 48) = 2, starts 0 and 46, overlap 46..64, cut at 55.
+    n = 110, p = 72, m = 8: k = ceil(94 / 56) = 2, q = 47 + 16 = 63 -> 64, starts 0 and 46, overlap 46..64, cut at 55.
 """
 
 from __future__ import annotations
@@ -93,7 +94,7 @@ class PatchBox:
 class PatchPlan:
     """How a volume is cut.
 
-    - `patch`: voxels along Z, Y, X, each a multiple of `multiple`, the network's total stride.
+    - `patch`: voxels along Z, Y, X at most, each a multiple of `multiple`, the network's total stride.
     - `margin`: outer voxels discarded on each side that faces another patch; under half of `patch`.
     - `overlap`: None discards the margin (paper section 2.4). A share of the patch's edge, at least 0 and below 1, in
       its place keeps whole patches, neighbours at least so much over each other, and blends them by Gaussian weights.
@@ -129,7 +130,7 @@ class PatchPlan:
         return rows
 
     def size(self, shape: Shape) -> Shape:
-        """Of every patch of a volume: `patch`, but less along an axis on which the volume is smaller."""
+        """Of every patch of a volume: `patch`, or less along an axis where less does."""
         z, y, x = (of_axis[0].size for of_axis in self._spans(shape))
         return z, y, x
 
@@ -141,13 +142,15 @@ class PatchPlan:
         return least
 
     def _spans(self, shape: Shape) -> list[list[Span]]:
-        margin = self.margin if self.overlap is None else (0, 0, 0)
-        steps = [max(1, math.floor(p * (1 - (self.overlap or 0)))) for p in self.patch]
-        counts = [
-            math.ceil((n - 2 * m) / (p - 2 * m)) if self.overlap is None else math.ceil((n - p) / step) + 1
-            for n, p, m, step in zip(shape, self.patch, margin, steps, strict=True)
-        ]
-        return [_spans(*of_axis, self.multiple) for of_axis in zip(shape, self.patch, counts, strict=True)]
+        return [self._along(*of_axis) for of_axis in zip(shape, self.patch, self.margin, strict=True)]
+
+    def _along(self, n: int, most: int, margin: int) -> list[Span]:
+        if self.overlap is not None:
+            step = max(1, math.floor(most * (1 - self.overlap)))
+            return _spread(n, most, math.ceil((n - most) / step) + 1, self.multiple)
+        count = max(1, math.ceil((n - 2 * margin) / (most - 2 * margin)))
+        needed = math.ceil((n - 2 * margin) / count) + 2 * margin
+        return _spread(n, min(most, _rounded_up(needed, self.multiple)), count, self.multiple)
 
 
 def patch_grid(shape: Shape, patch: Shape, margin: Shape, multiple: int) -> list[PatchBox]:
@@ -163,13 +166,17 @@ def batches(boxes: list[PatchBox], size: int) -> Iterator[list[PatchBox]]:
         yield boxes[i * len(boxes) // count : (i + 1) * len(boxes) // count]
 
 
-def _spans(n: int, patch: int, count: int, multiple: int) -> list[Span]:
+def _spread(n: int, patch: int, count: int, multiple: int) -> list[Span]:
     """`count` spans spread evenly, neighbours cut midway through their overlap."""
     if n <= patch:
-        return [Span(0, math.ceil(n / multiple) * multiple, 0, n)]
+        return [Span(0, _rounded_up(n, multiple), 0, n)]
     starts = [round(i * (n - patch) / (count - 1)) for i in range(count)]
     cuts = [0, *((a + patch + b) // 2 for a, b in itertools.pairwise(starts)), n]
     return [Span(start, patch, *kept) for start, kept in zip(starts, itertools.pairwise(cuts), strict=True)]
+
+
+def _rounded_up(n: int, multiple: int) -> int:
+    return math.ceil(n / multiple) * multiple
 
 
 _SIGMA = 1 / 8

@@ -147,7 +147,7 @@ class _Batch:
             _finish(slabs, head, case, self._output, self._recipe, result)
 
         worker: Worker[Slab] = Worker(finish, _SLABS_BEHIND)
-        network = self._network(result)
+        network = self._network(result, head.shape)
         try:
             volume = Arriving(head.shape, head.axis, head.descending, items)
             for slab in slabs(volume, self._plan, network, lambda *told: self._told(result, *told)):
@@ -162,10 +162,10 @@ class _Batch:
         worker.end()
         self._finishing.append((result, case, worker))
 
-    def _network(self, result: CaseResult) -> Network:
+    def _network(self, result: CaseResult, shape: Shape) -> Network:
         engine = self._selection.engine
         result.device = engine.device
-        size = batch_size(engine, self._plan.patch)
+        size = batch_size(engine, self._plan.size(shape))
         clocked = _Clocked(engine, result)
         return Network(clocked, len(self._recipe.labels), air(self._recipe), size, self._crop)
 

@@ -80,6 +80,17 @@ def test_a_shifted_tumor_is_a_bias_of_the_output(exported: Exported, tmp_path: P
     assert load_model(tmp_path / "leaning.onnx").recipe.provenance["tumor_shift"] == "1.5"
 
 
+def test_another_patch_plan_is_the_recipe_s(exported: Exported, tmp_path: Path) -> None:
+    out = tmp_path / "planned.onnx"
+    export_command(exported.path.parents[1], out, patch="20,24,24", margin="4,4,0")
+    recipe = load_model(out).recipe
+    assert (recipe.patch, recipe.margin) == ((20, 24, 24), (4, 4, 0))
+    assert recipe.provenance["patch_plan"] == "(20, 24, 24), (4, 4, 0), given at export"
+    with pytest.raises(InputError, match="multiples of 4"):
+        export_command(exported.path.parents[1], out, patch="20,24,25")
+    assert load_model(out).recipe == recipe
+
+
 def test_the_graph(exported: Exported) -> None:
     graph = exported.model.graph
     check_graph(exported.model, classes=3)

@@ -132,9 +132,10 @@ def test_rewriting_is_refused_of_what_is_no_model_or_itself(source: Path | None)
         export_rewritten(source, DEFAULT_MODEL, half=True)
 
 
-def test_a_run_is_shifted_and_a_model_rewritten_not_both(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="--tumor-shift is for a run"):
-        export_command(DEFAULT_MODEL, tmp_path / "it.onnx", tumor_shift=1.0, half=True)
+@pytest.mark.parametrize("given", [{"tumor_shift": 1.0}, {"patch": "48,48,48"}, {"margin": "8,8,8"}])
+def test_a_run_is_given_a_shift_or_a_plan_and_a_model_rewritten_not_both(given: dict[str, Any], tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"--(tumor-shift|patch|margin) is for a run"):
+        export_command(DEFAULT_MODEL, tmp_path / "it.onnx", half=True, **given)
 
 
 def test_fp16_has_no_slices(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from kits_submit.patches import Span, batches, patch_grid
 
 
 def test_the_worked_example_of_the_docstring():
-    z_spans = sorted({box.z for box in patch_grid((110, 64, 64), (64, 64, 64), (8, 8, 8), 4)}, key=lambda s: s.start)
+    z_spans = sorted({box.z for box in patch_grid((110, 64, 64), (72, 64, 64), (8, 8, 8), 4)}, key=lambda s: s.start)
     assert z_spans == [Span(0, 64, 0, 55), Span(46, 64, 55, 110)]
 
 

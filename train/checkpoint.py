@@ -25,6 +25,7 @@ from torch import Tensor
 
 from kits_submit.errors import InputError, KitsError, ModelError
 from kits_submit.nifti import replacing
+from kits_submit.patches import PatchPlan
 from kits_submit.recipe import Recipe
 from kits_submit.types import TUMOR
 from train.config import TrainConfig
@@ -65,6 +66,14 @@ class Checkpoint:
         bias[TUMOR] += tumor_shift
         provenance = {**self.recipe.provenance, "tumor_shift": f"{tumor_shift:g}"}
         return replace(self, mean=mean, recipe=replace(self.recipe, provenance=provenance))
+
+    def planned(self, plan: PatchPlan) -> Checkpoint:
+        """The same with another patch plan, noted in the Recipe."""
+        recipe = self.recipe
+        if (plan.patch, plan.margin) == (recipe.patch, recipe.margin):
+            return self
+        provenance = {**recipe.provenance, "patch_plan": f"{plan.patch}, {plan.margin}, given at export"}
+        return replace(self, recipe=replace(recipe, patch=plan.patch, margin=plan.margin, provenance=provenance))
 
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:

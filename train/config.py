@@ -43,7 +43,7 @@ class TrainConfig:
       receptive field's radius is 83 voxels (`train.network.receptive`), so each voxel of a training patch sees the
       padding and the network learns to expect it there. One network at 3 x 1.5 x 1.5 mm, on three phantoms: mean kidney
       Dice 0.84 in 48-cubes, 0.78 in 48 x 64 x 64, 0.72 in 48 x 128 x 128. With `centre_jitter` a
-      network learns not to mind (docs/engine.md). The margin of 8 discards the outermost two voxels at stride 4, where
+      network minds less (docs/engine.md). The margin of 8 discards the outermost two voxels at stride 4, where
       padding weighs most.
     - `second_patch`: the second stage starts from the first one's mean weights, trains and infers in patches of this
       size, and repeats every other number; the paper names no other change.

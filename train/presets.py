@@ -53,7 +53,7 @@ _SHIPPED = replace(
     batch=2,
     patients=2,
     augmentation=0.8,
-    inference_patch=(72, 72, 72),
+    inference_patch=(56, 56, 56),
     margin=(8, 8, 8),
     max_steps=9500,
     keep="last",
@@ -82,8 +82,8 @@ def preset(name: str) -> TrainConfig:
 
     `shipped`: the model in models/ (models/MODEL_CARD.md): `demo` on phantoms first, then, in 48-cubes, a few real
     scans, their copies with implanted tumors and cysts, and phantoms, augmented. It leaves out case_90004, whose
-    licence was not checked, and infers in 72-cubes, for where its patches end matters little to it. docs/training.md
-    has the trials that chose it.
+    licence was not checked, and infers in 56-cubes at most, little more than trained in. docs/training.md has the
+    trials that chose it.
 
     Raises:
         InputError: another name.

@@ -29,6 +29,7 @@ def _three(text: str | None, default: Shape, option: str) -> Shape:
         return default
     parts = text.split(",")
     if len(parts) != 3 or not all(part.strip().isdigit() for part in parts):
-        raise InputError(f"{option} is {text!r}, allowed: three whole numbers", fix=f"write {option} 48,48,48")
+        like = ",".join(map(str, default))
+        raise InputError(f"{option} is {text!r}, allowed: three whole numbers", fix=f"write {option} {like}, say")
     z, y, x = (int(part) for part in parts)
     return z, y, x
