@@ -106,7 +106,7 @@ def test_pretraining_is_a_training_of_its_own_that_hands_its_weights_on(
     still = replace(SMALL, ema_decay=0.0, learning_rate=1e-12, pretrain=True, seed=5)
     after = load_checkpoint(train(write_cases(tmp_path / "data"), tmp_path / "run", still).best)
     before = load_checkpoint(tmp_path / "run" / "pretraining" / "best.pt")
-    assert (before.config.preset, before.config.seed, before.step) == ("demo", 5, 3)
+    assert (before.config.preset, before.config.seed, before.step) == ("pretraining", 5, 3)
     for name, _ in DeepLab3D().named_parameters():
         assert torch.allclose(after.model[name], before.mean[name], atol=1e-9)
 

@@ -2,7 +2,7 @@
 
 RUN/cache/       `train.cache`
 RUN/implants/    RUN/phantoms/: what is drawn beside the data, `train.cohort`
-RUN/pretraining/ preset `demo` on phantoms, where the config asks for it
+RUN/pretraining/ preset `pretraining` on phantoms, where the config asks for it
 RUN/...          the first stage, `train.stage`
 RUN/second/...   the second, where the config has one
 """
@@ -71,9 +71,9 @@ def run_training(request: Request, place: Place) -> StageResult:
 
 
 def _pretrained(request: Request, place: Place) -> Checkpoint:
-    """The best state of preset `demo` on phantoms, with the config's seed."""
+    """The best state of preset `pretraining` on phantoms, with the config's seed."""
     folder = request.out / PRETRAINING
-    config = replace(preset("demo"), seed=request.config.seed)
+    config = replace(preset(PRETRAINING), seed=request.config.seed)
     place.events.said(f"pretraining on {config.phantoms} phantoms in {folder}")
     data = draw_phantoms(folder, config.phantoms, config.seed, place.events, place.workers)
     dataset = _prepared(folder, data, config, request, place)
