@@ -137,7 +137,7 @@ def patch_loop(network: Any, model: Path, shape: tuple[int, ...]) -> dict[str, A
     for name, engine in engines(model).items():
         for plan_name, plan in plans.items():
             loops[f"ours, {name}, {plan_name}"] = lambda e=engine, p=plan: stitch(  # type: ignore[misc]
-                image, recipe, e, outside=-2.0, batch_size=batch_size(e, p.patch), plan=p, crop=loaded.crop
+                image, recipe, e, outside=-2.0, batch_size=batch_size(e, p.size(image.shape)), plan=p, crop=loaded.crop
             )
     seconds = {name: fastest(loop, 3) for name, loop in loops.items()}
     peers = [s for name, s in seconds.items() if not name.startswith("ours")]

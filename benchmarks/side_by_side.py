@@ -3,10 +3,11 @@
 A step of two 48-cubes leaves most of a GPU idle, and launching its kernels takes longer than they do. So every training
 is a CUDA graph (forward, loss, backward, Adam, mean weights) replayed on a stream of its own, all in one process; their
 patches are drawn by the preset's own sampler in processes, into pinned memory that is shared. The trainings differ from
-`kits-submit train` in the order of sums alone, and in that convolutions are TF32's, torch's default on a GPU. Dropout
-must be 0. On a CPU it runs without graphs, to be tried out.
+`kits-submit train` in the order of sums alone, and in that convolutions are TF32's, torch's default on a GPU; there is
+no dropout. On a CPU it runs without graphs, to be tried out.
 
-Writes OUT/<held out>.pt, prints `leave_one_out.py`'s table, and steps a second of all together.
+RUN is one of preset `pretraining`, such as RUN/pretraining of a run of preset `shipped`. Writes OUT/<held out>.pt, its
+weights the mean ones, and `leave_one_out.py`'s OUT/leave_one_out.json; prints that table, and steps a second of all.
 """
 
 from __future__ import annotations
@@ -53,17 +54,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
     parser.add_argument("out", type=Path)
-    parser.add_argument("--init", type=Path, required=True, help="a run of preset demo")
+    parser.add_argument("--init", type=Path, required=True, help="a run of preset pretraining")
     parser.add_argument("--cases", default="case_90001,case_90002,case_90003")
     parser.add_argument("--steps", type=int, help="default: the preset's")
     given = parser.parse_args()
     config = replace(preset("shipped"), pretrain=False)
     config = replace(config, max_steps=given.steps or config.max_steps)
-    dataset = prepare_dataset(given.data, config, given.out, given.out / "cache", Silence(), Workers())
     held = given.cases.split(",")
+    unknown = set(held) - ({case.case_id for case in find_cases(given.data)} - set(config.omit_cases))
+    if unknown:
+        parser.error(f"--cases names {', '.join(sorted(unknown))}, which the preset does not train on there")
+    init = load_start(given.init)
+    dataset = prepare_dataset(given.data, config, given.out, given.out / "cache", Silence(), Workers())
     samplers = {case_id: sampler_without(case_id, dataset, config) for case_id in held}
     with numpy_on_one_thread(), Feeder(samplers) as feeder:
-        init = load_start(given.init)
         trainings = {case_id: Training(config, init) for case_id in held}
         seconds = run(trainings, feeder, config.max_steps or 0)
     print(f"{len(held)} trainings, {len(held) * (config.max_steps or 0) / seconds:.0f} steps/s together")
@@ -158,9 +162,17 @@ class Feeder:
         """Image and label of a step that was asked for."""
         waiting, slots = self._waiting[name], self.slots[name]
         while step not in waiting:
-            waiting.add(slots.drawn.get())
+            if slots.drawn.empty():
+                self._demand_all_alive()
+                time.sleep(1e-4)
+            else:
+                waiting.add(slots.drawn.get())
         waiting.remove(step)
         return slots.image[step % SLOTS], slots.label[step % SLOTS]
+
+    def _demand_all_alive(self) -> None:
+        if not all(process.is_alive() for process in self._team):
+            raise RuntimeError("a process that draws patches has died")
 
 
 def pin(tensor: Tensor) -> None:
@@ -215,6 +227,8 @@ class Training:
     def checkpoint(self, config: TrainConfig, dataset: Dataset) -> Checkpoint:
         """Its mean weights."""
         mean = {name: value.cpu() for name, value in self.mean.state_dict().items()}
+        if not all(value.isfinite().all() for value in mean.values()):
+            raise RuntimeError("the weights are no longer finite")
         return Checkpoint(self.network.architecture, config, dataset.recipe, self.steps, mean, mean, {})
 
     def _body(self) -> None:
@@ -242,6 +256,8 @@ class Training:
 
     def _captured(self) -> torch.cuda.CUDAGraph | None:
         """The step as a graph, after some steps for cuDNN to choose by and Adam to make its state in."""
+        if CUDA:
+            torch.cuda.synchronize()
         with torch.cuda.stream(self._stream) if CUDA else nullcontext():
             for _ in range(WARM_UP):
                 self._body()
@@ -263,6 +279,8 @@ class Training:
             for value in state.values():
                 value.zero_()
         self._step.zero_()
+        if CUDA:
+            torch.cuda.synchronize()
 
 
 def run(trainings: Mapping[str, Training], feeder: Feeder, steps: int) -> float:

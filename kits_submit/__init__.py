@@ -3,4 +3,4 @@
 Needs numpy, scipy, nibabel and ONNX Runtime; knows nothing of torch, training or scoring (`cli` alone wires those in).
 """
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

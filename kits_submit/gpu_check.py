@@ -30,6 +30,7 @@ from kits_submit.grid import resample, target_shape
 from kits_submit.intensity import air, standardise
 from kits_submit.nvidia import gpu_bytes
 from kits_submit.parity import LABEL_SHARE, check_parity
+from kits_submit.patches import PatchPlan
 from kits_submit.phantom import draw_phantom
 from kits_submit.recipe import Recipe
 from kits_submit.stitch import batch_size, stitch
@@ -188,7 +189,8 @@ def _of(holds: bool) -> str:
 
 def _timed(volume: Image, model: Model, engine: Engine, at_once: int | None = None) -> tuple[Labels, float]:
     recipe = model.recipe
-    size = at_once or batch_size(engine, recipe.patch)
+    z, y, x = volume.shape
+    size = at_once or batch_size(engine, PatchPlan.of(recipe).size((z, y, x)))
     started = time.monotonic()
     probabilities = stitch(volume, recipe, engine, outside=air(recipe), batch_size=size, crop=model.crop)
     return probabilities.argmax(axis=0).astype(np.uint8), time.monotonic() - started

@@ -117,7 +117,7 @@ class PatchPlan:
 
     @classmethod
     def of(cls, recipe: Recipe) -> Self:
-        """What the model was validated with."""
+        """The Recipe's."""
         return cls(recipe.patch, recipe.margin, recipe.multiple)
 
     def rows(self, shape: Shape, axis: int) -> list[tuple[Span, list[PatchBox]]]:

@@ -45,7 +45,7 @@ T = TypeVar("T")
 _LIBRARIES = ("numpy", "scipy", "nibabel")
 _LONGEST_MM = 4000.0
 _MOST_VOXELS = 1 << 30
-_PLANES_AHEAD = 96  # two patches deep: 0.2 GB on a grid of 1059 x 512 planes
+_PLANES_AHEAD = 96  # 0.2 GB on a grid of 1059 x 512 planes
 _SLABS_BEHIND = 2
 
 

@@ -46,6 +46,14 @@ def test_no_more_patches_than_needed(n, quarter, margin):
     assert count == 1 or (count - 1) * (patch - 2 * margin) + 2 * margin < n
 
 
+@given(st.integers(1, 200), st.integers(2, 6), st.integers(0, 3))
+def test_no_larger_patches_than_needed(n, quarter, margin):
+    """By patches a step of 4 smaller, as many would not cover the axis."""
+    boxes = patch_grid((n, 4, 4), (4 * quarter, 4, 4), (margin, 0, 0), 4)
+    smaller = boxes[0].size[0] - 4
+    assert len(boxes) * (smaller - 2 * margin) + 2 * margin < n
+
+
 @pytest.mark.parametrize("shape", [(3, 4, 5), (16, 16, 16), (17, 18, 23)])
 def test_a_cut_holds_the_volume_inside_and_the_given_value_outside(shape):
     image = np.random.default_rng(0).normal(size=shape).astype(np.float32)

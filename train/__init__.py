@@ -7,7 +7,7 @@ from pathlib import Path
 
 CHECKPOINT = "checkpoint.pt"  # in a run folder: the last state, which a resumption goes on from
 BEST = "best.pt"  # the state with the best held-out Dice, which is exported
-PRETRAINING = "pretraining"  # folder of what a training starts from, in its own
+PRETRAINING = "pretraining"  # preset that a training may start from, and its folder in the run's
 SECOND = "second"  # folder of the second stage in the first one's
 
 

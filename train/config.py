@@ -76,9 +76,7 @@ class TrainConfig:
     implants: int = option(
         0, WHOLE, _AT_LEAST_0, "Copies of each case with tumors drawn into its kidneys, beside it (train.implant)."
     )
-    pretrain: bool = switch(
-        "Train preset `pretraining` first, in RUN/pretraining, and start from its weights."
-    )
+    pretrain: bool = switch("Train preset `pretraining` first, in RUN/pretraining, and start from its weights.")
     beside_phantoms: int = option(0, WHOLE, _AT_LEAST_0, "Phantoms drawn beside the data, for training alone.")
 
     patch: Shape = option((48, 48, 48), _THREE_WHOLE, _EDGES, "Training patch in voxels along Z, Y, X (paper 2.4).")

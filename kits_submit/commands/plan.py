@@ -30,6 +30,6 @@ def _three(text: str | None, default: Shape, option: str) -> Shape:
     parts = text.split(",")
     if len(parts) != 3 or not all(part.strip().isdigit() for part in parts):
         like = ",".join(map(str, default))
-        raise InputError(f"{option} is {text!r}, allowed: three whole numbers", fix=f"write {option} {like}, say")
+        raise InputError(f"{option} is {text!r}, allowed: three whole numbers", fix=f"write it as in {option} {like}")
     z, y, x = (int(part) for part in parts)
     return z, y, x

@@ -59,9 +59,7 @@ def run_command(
     jobs: Annotated[
         int, typer.Option(min=1, help="Cases read ahead of the network, and finished behind it, at once.")
     ] = 1,
-    patch: Annotated[
-        str | None, typer.Option(help="Patch as Z,Y,X voxels. Default: the model's, with which it was validated.")
-    ] = None,
+    patch: Annotated[str | None, typer.Option(help="Patch as Z,Y,X voxels. Default: the model's.")] = None,
     margin: Annotated[str | None, typer.Option(help="Voxels discarded at a patch's inner faces, Z,Y,X.")] = None,
     overlap: Annotated[
         float | None, typer.Option(help="Blend whole patches by Gaussian weights at this overlap; discards no margin.")
