@@ -1,7 +1,8 @@
 """What the exported graph computes, and the checks that the file really is that graph.
 
     image       float32 (N, 1, Z, Y, X), standardised; Z, Y, X multiples of the Recipe's `multiple`; all four sizes free
-    crop_start  int64 (3), crop_stop  int64 (3): what part of the patch is decoded (`kits_submit.engine.crop`)
+    crop_start  int64 (3), crop_stop  int64 (3), crop_pads_0, ...  int64 (10), one for each 3x3x3 convolution behind the
+                last concatenation: what part of the patch is decoded (`kits_submit.engine.crop`)
     logits      float32 (N, K, Z', Y', X') of that part, of the network in eval mode: no dropout, BN folded into the
                 convolutions
 
@@ -13,14 +14,14 @@ from __future__ import annotations
 from onnx import ModelProto, TensorProto, ValueInfoProto
 from torch import Tensor, nn
 
-from kits_submit.engine.crop import START, STOP
+from kits_submit.engine.crop import PADS, START, STOP
 from kits_submit.errors import ModelError
 from train.network.deeplab import DeepLab3D
 
 OPSET = 18  # later ones hold Resize-19, which older CUDA execution providers run on the CPU without a word
 INPUT, OUTPUT = "image", "logits"
 INPUT_AXES = ("N", 1, "Z", "Y", "X")
-OPERATORS = frozenset({"Conv", "Relu", "Add", "Concat", "Resize", "Slice"})
+OPERATORS = frozenset({"Conv", "Relu", "Add", "Concat", "Resize", "Slice", "Pad"})
 
 
 def output_axes(classes: int) -> tuple[str | int, ...]:
@@ -51,12 +52,15 @@ def check_graph(model: ModelProto, *, classes: int) -> None:
     opsets = {entry.domain: entry.version for entry in model.opset_import}
     _demand("opsets", opsets, {"": OPSET})
     _demand("functions", len(model.functions), 0)
-    _demand("input names", [value.name for value in model.graph.input], [INPUT, START, STOP])
+    pads = [node.input[1] for node in model.graph.node if node.op_type == "Pad"]
+    _demand("Pads", sorted(pads), [f"{PADS}{i}" for i in range(len(pads))])
+    _demand("input names", [value.name for value in model.graph.input], [INPUT, START, STOP, *sorted(pads)])
     _demand("output names", [value.name for value in model.graph.output], [OUTPUT])
     _demand("input axes", _axes(model.graph.input[0]), list(INPUT_AXES))
     _demand("output axes", _axes(model.graph.output[0]), list(output_axes(classes)))
     for value in model.graph.input[1:]:
-        _demand(value.name, (value.type.tensor_type.elem_type, _axes(value)), (TensorProto.INT64, [3]))
+        length = 10 if value.name in pads else 3
+        _demand(value.name, (value.type.tensor_type.elem_type, _axes(value)), (TensorProto.INT64, [length]))
     cuts = [list(node.input[1:3]) for node in model.graph.node if node.op_type == "Slice"]
     _demand("Slices", cuts, [[START, STOP]] * len(cuts))
     _demand("other operators", sorted({node.op_type for node in model.graph.node} - OPERATORS), [])

@@ -17,7 +17,7 @@ from export.crop import add_crop, crop_of
 from export.onnx import network_to_onnx
 from export.verify import verify
 from kits_submit.answers import part_alone
-from kits_submit.engine.crop import METADATA_KEY, START, STOP, Cells, Crop, part_of
+from kits_submit.engine.crop import METADATA_KEY, PADS, START, STOP, Cells, Crop, part_of
 from kits_submit.engine.model import Model, load_model
 from kits_submit.engine.onnxruntime import OnnxRuntimeEngine
 from kits_submit.engine.openvino import OpenVinoEngine
@@ -31,7 +31,7 @@ from tests.conftest import recipe
 from train.network.deeplab import DeepLab3D
 from train.network.variants import architecture_of
 
-CROP = Crop(stride=2, halo=3)
+CROP = Crop(stride=2, halo=1)
 Bounds = tuple[int, int]
 
 
@@ -49,11 +49,34 @@ def noise(*shape: int) -> Batch:
 
 class TestCells:
     def test_by_hand(self) -> None:
-        """A 48-cube keeps 12..36: cells 6..18, and three more on each side; a face has nothing beyond it."""
-        size = (48, 48, 48)
-        assert CROP.cells((12, 0, 13), (36, 36, 48), size) == Cells((3, 0, 3), (21, 21, 24))
-        assert CROP.voxels(Cells((3, 0, 3), (21, 21, 24))) == ((6, 0, 6), (36, 42, 42))
-        assert CROP.cells((1, 2, 40), (47, 3, 41), size) == Cells((0, 0, 17), (24, 5, 24))
+        """A 48-cube keeps 12..36: cells 6..18, and one more on each side; a face has nothing beyond it."""
+        size, grid = (48, 48, 48), (24, 24, 24)
+        assert CROP.cells((12, 0, 13), (36, 36, 48), size) == Cells((5, 0, 5), (19, 19, 24), grid)
+        assert CROP.voxels(Cells((5, 0, 5), (19, 19, 24), grid)) == ((10, 0, 10), (28, 38, 38))
+        assert CROP.cells((1, 2, 40), (47, 3, 41), size) == Cells((0, 0, 19), (24, 3, 22), grid)
+
+    def test_each_convolution_gets_a_cell_around_what_follows_needs(self) -> None:
+        """Two of them: two cells around [5, 19), [0, 19) and [22, 24) of 24 enter; zeros where 24 cells end alone."""
+        names = [START, STOP, f"{PADS}0", f"{PADS}1"]
+        inputs = {name: list(value) for name, value in Cells((5, 0, 22), (19, 19, 24), (24,) * 3).inputs(names).items()}
+        assert inputs == {
+            START: [3, 0, 20],
+            STOP: [21, 21, 24],
+            f"{PADS}0": [0, 0, 0, 1, 0, 0, 0, 0, 0, 1],
+            f"{PADS}1": [0, 0, 0, 1, 0, 0, 0, 0, 0, 1],
+        }
+        near = Cells((1, 2, 0), (23, 22, 24), (24,) * 3).inputs(names)
+        assert list(near[f"{PADS}0"]) == [0, 0, 0, 0, 1, 0, 0, 0, 0, 1]
+        assert list(near[f"{PADS}1"]) == [0, 0, 1, 0, 1, 0, 0, 1, 0, 1]
+
+    def test_a_graph_is_given_what_it_asks_for(self) -> None:
+        """One exported before convolutions gave up their padding wants its whole halo between start and stop."""
+        cells = Cells((3, 0, 3), (21, 21, 24), (24, 24, 24))
+        assert cells.inputs([]) == {}
+        assert {name: list(value) for name, value in cells.inputs([START, STOP]).items()} == {
+            START: [3, 0, 3],
+            STOP: [21, 21, 24],
+        }
 
     def test_the_shipped_model_has_one(self, model: Model) -> None:
         assert model.crop == CROP
@@ -89,13 +112,13 @@ def test_a_part_is_the_whole_patchs(engine: Engine, wanted: tuple[tuple[int, ...
 def test_the_halo_is_no_larger_than_it_must_be(engine: Engine) -> None:
     batch = noise(1, 1, 32, 32, 32)
     start, stop = (12, 12, 12), (20, 20, 20)
-    narrow = part_alone(engine, batch, 3, replace(CROP, halo=2), start, stop)
+    narrow = part_alone(engine, batch, 3, replace(CROP, halo=0), start, stop)
     assert not np.allclose(narrow, part_of(engine.run(batch), start, stop), atol=1e-4)
 
 
 def test_no_more_is_computed_than_asked(engine: Engine) -> None:
     cells = CROP.cells((12, 12, 12), (20, 20, 20), (32, 32, 32))
-    assert engine.run(noise(2, 1, 32, 32, 32), cells).shape == (2, 3, 20, 20, 20)
+    assert engine.run(noise(2, 1, 32, 32, 32), cells).shape == (2, 3, 12, 12, 12)
 
 
 @pytest.mark.parametrize("batch_size", [1, 4, 9])
@@ -132,7 +155,7 @@ class Counting:
 
 
 def test_patches_are_computed_with_those_that_keep_as_much() -> None:
-    """4 x 4 patches of 32 in one row, keeping 16 inside, 24 at a face: with a halo of 6 those are 28 and 30 voxels."""
+    """4 x 4 patches of 32 in one row, keeping 16 inside, 24 at a face: with a halo of 2 those are 20 and 26 voxels."""
     image, plan = noise(32, 80, 80), PatchPlan((32, 32, 32), (8, 8, 8), 4)
     counting = Counting()
     stitch(image, recipe(), counting, outside=0.0, plan=plan, batch_size=4, crop=CROP)
@@ -140,7 +163,7 @@ def test_patches_are_computed_with_those_that_keep_as_much() -> None:
     for n, cells in counting.asked:
         assert cells is not None
         patches[CROP.voxels(cells)[1]] += n
-    assert patches == {(32, 28, 28): 4, (32, 28, 30): 4, (32, 30, 28): 4, (32, 30, 30): 4}
+    assert patches == {(32, 20, 20): 4, (32, 20, 26): 4, (32, 26, 20): 4, (32, 26, 26): 4}
 
 
 def test_a_device_without_room_gets_parts_of_smaller_batches() -> None:
@@ -211,7 +234,7 @@ class TestExport:
         network = DeepLab3D(architecture_of("decoder-every-stage-2")).eval()
         written = network_to_onnx(network, recipe())
         assert crop_of(written) == CROP
-        for crop, passes in ((CROP, True), (Crop(2, 1), False)):
+        for crop, passes in ((CROP, True), (Crop(2, 0), False)):
             report = verify(written.SerializeToString(), network, recipe(), crop=crop, shapes=((1, 32, 24, 28),))
             assert report.passed is passes
             assert len(report.shapes) == 2
@@ -232,4 +255,22 @@ class TestExport:
 
     def test_the_file_says_so(self, model: Model) -> None:
         graph = onnx.load_model_from_string(model.content).graph
-        assert [value.name for value in graph.input] == ["image", START, STOP]
+        assert [value.name for value in graph.input] == ["image", START, STOP, f"{PADS}0", f"{PADS}1"]
+
+    def test_an_older_file_answers_as_it_did(self, model: Model) -> None:
+        """Whose convolutions pad, so that the whole halo enters them."""
+        older = onnx.load_model_from_string(model.content)
+        graph = older.graph
+        for node in [node for node in graph.node if node.op_type == "Pad"]:
+            (conv,) = (other for other in graph.node if node.output[0] in other.input)
+            conv.input[0] = node.input[0]
+            next(a for a in conv.attribute if a.name == "pads").ints[:] = [1] * 6
+            graph.node.remove(node)
+        del graph.input[3:]
+        content, crop = older.SerializeToString(), Crop(2, 3)
+        batch = noise(1, 1, 32, 32, 32)
+        for engine in (OnnxRuntimeEngine(content, "cpu"), OpenVinoEngine(content)):
+            whole = engine.run(batch)
+            assert np.allclose(whole, OnnxRuntimeEngine(model.content, "cpu").run(batch), rtol=0, atol=1e-4)
+            part = part_alone(engine, batch, 3, crop, (12, 8, 0), (20, 20, 12))
+            assert np.allclose(part, whole[..., 12:20, 8:20, :12], rtol=0, atol=1e-4)

@@ -94,7 +94,7 @@ def test_another_patch_plan_is_the_recipe_s(exported: Exported, tmp_path: Path) 
 def test_the_graph(exported: Exported) -> None:
     graph = exported.model.graph
     check_graph(exported.model, classes=3)
-    assert {node.op_type for node in graph.node} == {"Conv", "Relu", "Add", "Concat", "Resize", "Slice"}
+    assert {node.op_type for node in graph.node} == {"Conv", "Relu", "Add", "Concat", "Resize", "Slice", "Pad"}
     assert sum(node.op_type == "Conv" for node in graph.node) == 50
     assert exported.model.opset_import[0].version == 18
     scales = {t.name: onnx.numpy_helper.to_array(t).tolist() for t in graph.initializer}
@@ -102,11 +102,14 @@ def test_the_graph(exported: Exported) -> None:
 
 
 def test_padding_follows_dilation_and_stride(exported: Exported) -> None:
+    """Or a Pad before a convolution does it, where only part of a patch is computed."""
+    padded = [node.output[0] for node in exported.model.graph.node if node.op_type == "Pad"]
+    assert len(padded) == 2
     for node in exported.model.graph.node:
         if node.op_type == "Conv":
             values = {a.name: list(a.ints) for a in node.attribute}
             reach = [d * (k // 2) for d, k in zip(values["dilations"], values["kernel_shape"], strict=True)]
-            assert values["pads"] == reach * 2
+            assert values["pads"] == ([0] * 6 if node.input[0] in padded else reach * 2)
 
 
 def test_no_trace_of_this_machine(exported: Exported) -> None:

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from kits_submit.engine.crop import START, Cells
+from kits_submit.engine.crop import Cells
 from kits_submit.engine.cudnn import Settings, cache_folder, remembered
-from kits_submit.engine.protocol import OutOfMemory
+from kits_submit.engine.protocol import CPU_BATCH_VOXELS, OutOfMemory
 from kits_submit.errors import DeviceError, first_line
 from kits_submit.types import Batch, Logits
 
@@ -20,7 +20,6 @@ PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider", "te
 _FATAL = 4
 _CUDA = {"use_tf32": "0", "arena_extend_strategy": "kSameAsRequested"}  # TF32 keeps 10 bits of mantissa
 _GPU_BATCH_VOXELS = 1 << 23
-_CPU_BATCH_VOXELS = 1 << 20  # measured: 48-cubes one by one run at a third of the throughput of eight at once
 
 
 def import_onnxruntime() -> Any:
@@ -82,10 +81,9 @@ class OnnxRuntimeEngine:
             raise DeviceError(f"asked for {provider}, ONNX Runtime gave {active}", fix="try --device auto")
         self.name = f"onnxruntime {onnxruntime.__version__}"
         self.device = active
-        self.batch_voxels = _CPU_BATCH_VOXELS if device == "cpu" else _GPU_BATCH_VOXELS
-        self._input = self._session.get_inputs()[0].name
+        self.batch_voxels = _cpu_batch_voxels() if device == "cpu" else _GPU_BATCH_VOXELS
+        self._input, *self._cell_inputs = [value.name for value in self._session.get_inputs()]
         self._output = self._session.get_outputs()[0].name
-        self._takes_cells = START in [value.name for value in self._session.get_inputs()]
         self._cuts = device != "tensorrt"  # which builds anew, for minutes, for each part that it has not met
         self._memory = "cpu" if device == "cpu" else "cuda"
         self._binding = self._session.io_binding()
@@ -114,13 +112,17 @@ class OnnxRuntimeEngine:
             self._binding.clear_binding_inputs()
             self._binding.clear_binding_outputs()
             self._binding.bind_ortvalue_input(self._input, self._image)
-            for name, numbers in cells.inputs().items() if self._takes_cells else ():
+            for name, numbers in cells.inputs(self._cell_inputs).items():
                 self._binding.bind_cpu_input(name, numbers)
             self._binding.bind_output(self._output, self._memory)
             self._bound_to = batch.shape, cells
         self._session.run_with_iobinding(self._binding)
         logits: Logits = self._binding.copy_outputs_to_cpu()[0]
         return logits
+
+
+def _cpu_batch_voxels() -> int:
+    return CPU_BATCH_VOXELS * (os.cpu_count() or 1)
 
 
 def _missing(device: str) -> str | None:

@@ -6,11 +6,10 @@ import importlib.util
 
 import numpy as np
 
-from kits_submit.engine.crop import START, STOP, Cells
+from kits_submit.engine.crop import Cells
+from kits_submit.engine.protocol import CPU_BATCH_VOXELS
 from kits_submit.errors import DeviceError, first_line
 from kits_submit.types import Batch, Logits
-
-_BATCH_VOXELS = 1 << 20
 
 
 def openvino_installed() -> bool:
@@ -38,19 +37,19 @@ class OpenVinoEngine:
         core = openvino.Core()
         hints = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
         try:
-            self._compiled = core.compile_model(core.read_model(content), "CPU", hints)
+            model = core.read_model(content)
+            names = [port.get_any_name() for port in model.inputs]
+            self._compiled = core.compile_model(model, "CPU", hints)
         except RuntimeError as error:
             raise DeviceError(f"OpenVINO did not start ({first_line(error)})", fix="use --device cpu") from error
         self._request = self._compiled.create_infer_request()
         self.name = f"openvino {openvino.__version__.split('-')[0]}"
         self.device = str(self._compiled.get_property("EXECUTION_DEVICES")[0])
-        self.batch_voxels = _BATCH_VOXELS
-        names = {port.get_any_name() for port in self._compiled.inputs}
-        self._cuts = START in names
-        (self._image,) = names - {START, STOP}
+        self.batch_voxels = CPU_BATCH_VOXELS * int(self._compiled.get_property("INFERENCE_NUM_THREADS"))
+        self._image, *self._cell_inputs = names
 
     def run(self, batch: Batch, cells: Cells | None = None, /) -> Logits:
-        inputs = {self._image: batch, **((cells or Cells.whole(batch)).inputs() if self._cuts else {})}
+        inputs = {self._image: batch, **(cells or Cells.whole(batch)).inputs(self._cell_inputs)}
         try:
             result = self._request.infer(inputs)
         except RuntimeError as error:

@@ -8,6 +8,8 @@ from kits_submit.engine.crop import Cells
 from kits_submit.errors import DeviceError
 from kits_submit.types import Batch, Logits
 
+CPU_BATCH_VOXELS = 1 << 17  # a thread: larger batches leave its caches (docs/engine.md)
+
 
 class OutOfMemory(DeviceError):  # noqa: N818 -- as torch and CUDA name it
     """The device has no room for a batch of this size; a smaller one may fit."""
