@@ -124,20 +124,24 @@ class _Inflated(io.RawIOBase):
         self._path = path
         self._inflate = isal_zlib.decompressobj()
 
-    def read(self, size: int = -1) -> bytes:
-        """Up to `size` bytes, fewer at the end alone.
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any, /) -> int:
+        """Some of what follows; 0 at the end.
 
         Raises:
             VolumeError: the stream ends early.
         """
-        out = bytearray()
-        while len(out) < size and not self._inflate.eof:
+        while not self._inflate.eof:
             waiting = self._inflate.unconsumed_tail or self._stream.read(1 << 20)
-            part = self._inflate.decompress(waiting, size - len(out))
-            if not waiting and not part:
+            part = self._inflate.decompress(waiting, len(buffer))
+            if part:
+                buffer[: len(part)] = part
+                return len(part)
+            if not waiting:
                 raise VolumeError("the voxels end early", fix=DAMAGED, path=self._path)
-            out += part
-        return bytes(out)
+        return 0
 
 
 def _fields(stream: IO[bytes], path: Path) -> dict[str, str]:

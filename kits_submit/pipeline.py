@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Self, TypeVar
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from kits_submit import __version__
 from kits_submit.answers import Network, NotFinite
@@ -96,9 +97,11 @@ class _Batch:
         self._started: dict[str, float] = {}
 
     def __enter__(self) -> Self:
+        self._blas = threadpool_limits(1, user_api="blas")  # its threads would take the network's processors
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._blas.restore_original_limits()
         for reader in self._readers.values():
             reader.close()
         for _result, _case, worker in self._finishing:
@@ -233,12 +236,13 @@ def _finish(slabs: Iterator[Slab], head: _Head, case: Case, output: Path, recipe
     for slab in slabs:
         with _stage(result, "restore"):
             restorer.add(slab)
+    touched = labels[restorer.touched or (slice(0),) * 3]
     with _stage(result, "refine"):
-        refine_in_place(labels, grid.spacing_mm, recipe.refinement)
+        refine_in_place(touched, grid.spacing_mm, recipe.refinement)
     with _stage(result, "write"):
         result.prediction = write_prediction(output, case.case_id, labels, grid).name
     for name, number in (("kidney", KIDNEY), ("tumor", TUMOR)):
-        result.volume_ml[name] = volume_ml(int(np.count_nonzero(labels == number)), grid.spacing_mm)
+        result.volume_ml[name] = volume_ml(int(np.count_nonzero(touched == number)), grid.spacing_mm)
 
 
 def _clocked(items: Iterable[T], result: CaseResult, name: str, without: str | None = None) -> Iterator[T]:

@@ -36,11 +36,11 @@ def refine_in_place(labels: Labels, spacing_mm: Spacing, refinement: Refinement)
         return
     inner = np.pad(labels[box], 1)  # the rim joins all outer background; cc3d 4.1 refuses some volumes one voxel thin
     _open(inner, spacing_mm, refinement.opening_mm)
-    _reassign_small(inner, TUMOR, refinement.tumor_min_ml, spacing_mm)
-    _reassign_small(inner, KIDNEY, refinement.kidney_min_ml, spacing_mm)
-    _drop_small_foreground(inner, refinement.foreground_min_ml, spacing_mm)
-    if refinement.tumor_needs_kidney:
-        _drop_foreground_without_kidney(inner)
+    for which, threshold_ml in ((TUMOR, refinement.tumor_min_ml), (KIDNEY, refinement.kidney_min_ml)):
+        around = _padded_box(inner == which)
+        if around is not None:
+            _reassign_small(inner[around], which, threshold_ml, spacing_mm)
+    _drop_foreground(inner, refinement.foreground_min_ml, spacing_mm, needs_kidney=refinement.tumor_needs_kidney)
     _reassign_small(inner, BACKGROUND, refinement.hole_max_ml, spacing_mm)
     labels[box] = inner[1:-1, 1:-1, 1:-1]
 
@@ -66,7 +66,7 @@ def _open(labels: Labels, spacing_mm: Spacing, radius_mm: float) -> None:
 def _reassign_small(labels: Labels, which: int, threshold_ml: float, spacing_mm: Spacing) -> None:
     """Give each component of class `which` below (background: up to) the threshold to the class touching it most.
 
-    `labels` has a rim of background, which stays.
+    `labels` has a rim without that class; of background, one that stays.
     """
     components, sizes = _components(labels == which, connectivity=6 if which == BACKGROUND else 26)
     volumes = sizes * volume_ml(1, spacing_mm)
@@ -82,17 +82,17 @@ def _reassign_small(labels: Labels, which: int, threshold_ml: float, spacing_mm:
     labels[mask] = new[components[mask]]
 
 
-def _drop_small_foreground(labels: Labels, threshold_ml: float, spacing_mm: Spacing) -> None:
+def _drop_foreground(labels: Labels, threshold_ml: float, spacing_mm: Spacing, *, needs_kidney: bool) -> None:
+    """Clear foreground components below the threshold; of the others those without a kidney, where any has one."""
     components, sizes = _components(labels != BACKGROUND, connectivity=26)
-    small = sizes * volume_ml(1, spacing_mm) < threshold_ml
-    labels[small[components]] = BACKGROUND
-
-
-def _drop_foreground_without_kidney(labels: Labels) -> None:
-    components, sizes = _components(labels != BACKGROUND, connectivity=26)
-    has_kidney = np.bincount(components[labels == KIDNEY], minlength=len(sizes)) > 0
-    if has_kidney.any():
-        labels[~has_kidney[components]] = BACKGROUND
+    dropped = sizes * volume_ml(1, spacing_mm) < threshold_ml
+    dropped[0] = False
+    if needs_kidney:
+        has_kidney = np.bincount(components[labels == KIDNEY], minlength=len(sizes)) > 0
+        if (has_kidney & ~dropped).any():
+            dropped[1:] |= ~has_kidney[1:]
+    if dropped.any():
+        labels[dropped[components]] = BACKGROUND
 
 
 def _components(mask: Mask, connectivity: int) -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.int64]]:
@@ -102,7 +102,7 @@ def _components(mask: Mask, connectivity: int) -> tuple[npt.NDArray[np.uint32], 
     components = cast(
         "npt.NDArray[np.uint32]", cc3d.connected_components(mask, connectivity=connectivity, out_dtype=np.uint32)
     )
-    return components, np.bincount(components.ravel()).astype(np.int64)
+    return components, np.bincount(components.ravel(order="K")).astype(np.int64)
 
 
 def _touching_mm2(
@@ -126,7 +126,7 @@ def _without_end(axis: int, first: bool) -> tuple[slice, ...]:
     return tuple((slice(1, None) if first else slice(None, -1)) if a == axis else slice(None) for a in range(3))
 
 
-def _padded_box(labels: Labels) -> tuple[slice, slice, slice] | None:
+def _padded_box(labels: Labels | Mask) -> tuple[slice, slice, slice] | None:
     """The box of what is not background, a voxel wider on each side that the volume has; None where there is none."""
     box = []
     for axis, n in enumerate(labels.shape):

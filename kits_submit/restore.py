@@ -16,6 +16,7 @@ from kits_submit.grid import FloatArray, Neighbours, interpolation, resample_alo
 from kits_submit.types import Labels, Logits, Probabilities, Shape
 
 Scores = Logits | Probabilities
+Box = tuple[slice, slice, slice]
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,19 @@ class Restorer:
     ) -> None:
         self._labels, self._shape = labels, shape
         self._descending, self._probabilities = descending, probabilities
+        self._written: list[tuple[int, int]] | None = None
         self._edge: Slab | None = None  # the plane of the last slab that the next one's interpolation needs
+
+    @property
+    def touched(self) -> Box | None:
+        """Z, Y, X of all that may not be background, and a voxel around it; None where all is."""
+        if self._written is None:
+            return None
+        z, y, x = (
+            slice(max(0, start - 1), min(n, stop + 1))
+            for (start, stop), n in zip(self._written, self._labels.shape, strict=True)
+        )
+        return z, y, x
 
     def add(self, slab: Slab) -> None:
         """Write every source plane that this slab completes."""
@@ -93,6 +106,13 @@ class Restorer:
         weights = (rows.weights, columns.weights)
         for i, plane in resample_along(inputs, along, wanted, weights, early=labels.shape[0] > self._shape[held.axis]):
             labels[i, rows.out, columns.out] = highest(plane)
+        across = [(part.start, part.stop) for part in (rows.out, columns.out)]
+        self._write(held.axis, (int(wanted[0]), int(wanted[-1]) + 1), across)
+
+    def _write(self, axis: int, along: tuple[int, int], across: list[tuple[int, int]]) -> None:
+        box = [*across[:axis], along, *across[axis:]]
+        before = self._written or box
+        self._written = [(min(a, c), max(b, d)) for (a, b), (c, d) in zip(box, before, strict=True)]
 
 
 def restore_labels(probabilities: Probabilities, shape: Shape) -> Labels:

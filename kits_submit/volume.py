@@ -210,9 +210,13 @@ _REPLACE = "replace them, by -1024 outside the scan"
 
 
 def _as_hu(chunk: Array, scaling: tuple[float, float] | None) -> npt.NDArray[np.float32]:
+    """A new array: the chunk's own is used again."""
     with np.errstate(over="ignore", invalid="ignore"):  # what leaves float32 is counted as infinite
-        values = chunk.astype(np.float32, copy=False)
-        return values if scaling is None else values * np.float32(scaling[0]) + np.float32(scaling[1])
+        values = chunk.astype(np.float32)
+        if scaling is not None:
+            values *= np.float32(scaling[0])
+            values += np.float32(scaling[1])
+    return values
 
 
 def _not_finite(values: npt.NDArray[np.float32]) -> int:
