@@ -20,6 +20,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from statistics import median
 from types import SimpleNamespace
 from typing import Any
 
@@ -27,6 +28,7 @@ import numpy as np
 
 ROOT = Path(__file__).resolve().parents[1]
 PATCH, OVERLAP = 48, 0.5
+ROUNDS = 5
 _PATIENT_MM = (214.0, 434.0)  # what the first phantom of seed 2019 takes up, along z and across
 NETWORK_FLOP = 53e3  # a voxel
 SLICES = (50, 100, 200, 500, 1059)
@@ -139,12 +141,16 @@ def patch_loop(network: Any, model: Path, shape: tuple[int, ...]) -> dict[str, A
             loops[f"ours, {name}, {plan_name}"] = lambda e=engine, p=plan: stitch(  # type: ignore[misc]
                 image, recipe, e, outside=-2.0, batch_size=batch_size(e, p.size(image.shape)), plan=p, crop=loaded.crop
             )
-    seconds = {name: fastest(loop, 3) for name, loop in loops.items()}
-    peers = [s for name, s in seconds.items() if not name.startswith("ours")]
+    seconds = in_turn(loops, ROUNDS)
+    peers = [name for name in loops if not name.startswith("ours")]
+    print(f"  {'':<52}{'Mvoxel/s':>9}" + "".join(f"{f'of {peer}':>20}" for peer in peers))
+    found: dict[str, Any] = {}
     for name, taken in seconds.items():
-        ratio = f"{min(peers) / taken:>6.2f} times the faster peer" if peers else "  (no peer installed)"
-        print(f"  {name:<52}{image.size / taken / 1e6:>7.3f} Mvoxel/s {ratio}")
-    return {name: {"seconds": taken, "ratio": min(peers) / taken if peers else None} for name, taken in seconds.items()}
+        ratios = {peer: sorted(p / t for p, t in zip(seconds[peer], taken, strict=True)) for peer in peers}
+        told = "".join(f"{f'{median(r):.2f} ({r[0]:.2f}-{r[-1]:.2f})':>20}" for r in ratios.values())
+        print(f"  {name:<52}{image.size / min(taken) / 1e6:>9.3f}{told}")
+        found[name] = {"seconds": taken, "ratio": {peer: median(r) for peer, r in ratios.items()}}
+    return found
 
 
 def monai_loop(network: Any, image: np.ndarray[Any, Any]) -> Callable[[], Any]:
@@ -201,8 +207,8 @@ def whole_case(network: Any, model: Path, slices: tuple[int, ...], folder: Path)
             "unzipping_s": fastest(lambda c=case: unzip(c / "imaging.nii.gz"), 3),  # type: ignore[misc]
         }
         told = (
-            f"ours {row['ours_s']:.2f} s, {row['network_share']:.0%} of it in the network, {row['peak_mb']:.0f} MB; its "
-            f"file unzipped alone {row['unzipping_s']:.2f} s; with random weights {row['ours_random_s']:.1f} s"
+            f"ours {row['ours_s']:.2f} s, {row['network_share']:.0%} of it in the network, {row['peak_mb']:.0f} MB; "
+            f"its file unzipped alone {row['unzipping_s']:.2f} s; with random weights {row['ours_random_s']:.1f} s"
         )
         if importlib.util.find_spec("nnunetv2"):
             row["nnunet_s"] = fastest(nnunet_path(network, recipe, case, folder / "nnunet"), 1)
@@ -323,6 +329,18 @@ def phantom(folder: Path, slices: int) -> Path:
 
 def numbers(text: str) -> tuple[int, ...]:
     return tuple(int(part) for part in text.split(","))
+
+
+def in_turn(loops: dict[str, Callable[[], Any]], rounds: int) -> dict[str, list[float]]:
+    """Seconds of each, once a round, so that what else the machine does in a while slows all of them."""
+    return {
+        name: list(taken)
+        for name, taken in zip(
+            loops,
+            zip(*([fastest(loop, 1) for loop in loops.values()] for _ in range(rounds)), strict=True),
+            strict=True,
+        )
+    }
 
 
 def fastest(work: Callable[[], Any], repeats: int) -> float:

@@ -62,7 +62,7 @@ class Nifti:
         for start in range(0, k, step):
             count = min(step, k - start)
             held = buffer[: count * plane]
-            self._fill(memoryview(held))
+            self._fill(held.data)
             yield slice(start, start + count), held.view(dtype).reshape((i, j, count), order="F")
         with _told_as_volume_error(self.path):
             self.stream.read(1)  # reaching the end is what makes gzip check its CRC

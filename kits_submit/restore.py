@@ -34,9 +34,10 @@ class Slab:
     scores: Scores
 
 
-def softmax(logits: Logits) -> Probabilities:
-    """Over the first axis, in float32, safe for large logits."""
-    odds: Probabilities = np.exp(logits - logits.max(axis=0))
+def softmax(logits: Logits, out: Probabilities | None = None) -> Probabilities:
+    """Over the first axis, in float32, safe for large logits; into `out` where it is given."""
+    odds: Probabilities = np.subtract(logits, logits.max(axis=0), out=out)
+    np.exp(odds, out=odds)
     odds /= odds.sum(axis=0)
     return odds
 

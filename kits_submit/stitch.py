@@ -72,7 +72,7 @@ def stitch(
     network = Network(engine, len(recipe.labels), outside, batch_size, crop)
     volume = Arriving((z, y, x), axis=0, descending=False, planes=enumerate(image))
     for slab in slabs(volume, plan, network, on_patches):
-        probabilities[:, slab.start : slab.stop] = softmax(slab.scores)
+        softmax(slab.scores, out=probabilities[:, slab.start : slab.stop])
     return probabilities
 
 
