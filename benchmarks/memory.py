@@ -1,6 +1,7 @@
 """Peak memory of one case by its size: and the bounds that `kits_submit.budget` estimates.
 
-Each case runs in a process of its own: peak resident set over that of a process with its engine loaded.
+Each case runs in a process of its own: peak resident set over that of a process with its engine loaded. By the shipped
+model, and by one of random weights, which marks foreground all over: the worst that can be.
 """
 
 from __future__ import annotations
@@ -10,9 +11,11 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
+from inference import SHIPPED, exported
 
 ROOT = Path(__file__).parents[1]
 # Z, Y, X voxels and spacing in mm: thick and thin slices, wide and narrow fields of view
@@ -22,6 +25,7 @@ SIZES = (
     ((300, 512, 512), (1.0, 0.78, 0.78)),
     ((600, 512, 512), (0.75, 0.78, 0.78)),
     ((600, 256, 256), (0.75, 1.5, 1.5)),
+    ((1059, 512, 512), (0.5, 0.78, 0.78)),
 )
 CHILD = """
 import json, sys
@@ -35,7 +39,7 @@ from kits_submit.memory import peak_mb
 from kits_submit.pipeline import run_cases
 from kits_submit.volume import read_grid
 BOUNDS = (least_bytes, most_bytes)
-model = load_model(Path("models/kits.onnx"))
+model = load_model(Path(sys.argv[3]))
 selection = select_engine(sys.argv[2], model)
 cases = find_cases(Path(sys.argv[1]))
 grid = read_grid(cases[0].image)
@@ -58,21 +62,31 @@ def body(shape: tuple[int, int, int]) -> np.ndarray:
 
 
 def main() -> None:
-    print(f"{'voxels':>16} {'mm':>18} {'engine':>9} {'before MB':>9} {'peak MB':>8} {'grew MB':>8} {'bounds MB':>14}")
-    for shape, spacing_mm in SIZES:
-        with tempfile.TemporaryDirectory() as folder:
-            affine = np.array([[0, 0, -spacing_mm[2], 0], [0, -spacing_mm[1], 0, 0], [-spacing_mm[0], 0, 0, 0],
-                               [0, 0, 0, 1]])  # fmt: skip
-            nib.save(nib.Nifti1Image(body(shape), affine), Path(folder) / "case_00000.nii.gz")
-            for device in ("openvino", "cpu"):
-                told = subprocess.run(
-                    [sys.executable, "-c", CHILD, folder, device], capture_output=True, text=True, check=True, cwd=ROOT
-                ).stdout
-                of = json.loads(told.splitlines()[-1])
-                grew = of["peak_mb"] - of["before_mb"]
-                low, high = of["bounds_mb"]
-                print(f"{shape!s:>16} {spacing_mm!s:>18} {device:>9} {of['before_mb']:>9.0f} {of['peak_mb']:>8.0f} "
-                      f"{grew:>8.0f} {low:>5.0f} .. {high:>5.0f}")  # fmt: skip
+    print(
+        f"{'voxels':>16} {'mm':>18} {'model':>8} {'engine':>9} {'before':>7} {'peak':>6} {'grew':>6} {'bounds MB':>14}"
+    )
+    with tempfile.TemporaryDirectory() as scratch:
+        models = {"shipped": SHIPPED, "random": exported(Path(scratch))[1]}
+        for i, (shape, spacing_mm) in enumerate(SIZES):
+            case = Path(scratch) / str(i) / "case_00000.nii.gz"
+            case.parent.mkdir()
+            affine = np.eye(4)
+            affine[:3, :3] = np.fliplr(np.diag([-mm for mm in reversed(spacing_mm)]))
+            nib.save(nib.Nifti1Image(body(shape), affine), case)
+            for name, model in models.items():
+                for device in ("openvino", "cpu"):
+                    of = measured(case.parent, device, model)
+                    low, high = of["bounds_mb"]
+                    print(f"{shape!s:>16} {spacing_mm!s:>18} {name:>8} {device:>9} {of['before_mb']:>7.0f} "
+                          f"{of['peak_mb']:>6.0f} {of['peak_mb'] - of['before_mb']:>6.0f} {low:>5.0f} .. {high:>5.0f}",
+                          flush=True)  # fmt: skip
+
+
+def measured(cases: Path, device: str, model: Path) -> dict[str, Any]:
+    command = [sys.executable, "-c", CHILD, str(cases), device, str(model)]
+    told = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT).stdout
+    of: dict[str, Any] = json.loads(told.splitlines()[-1])
+    return of
 
 
 if __name__ == "__main__":

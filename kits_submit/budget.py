@@ -17,10 +17,11 @@ from kits_submit.types import Shape, Spacing
 from kits_submit.volume import Grid, read_grid
 
 # Measured by benchmarks/memory.py (docs/container.md): growth of the resident set over a process with its engine
-# loaded. It depends on the engine and on how much of the volume the kidneys' box takes, so there are two bounds: a case
-# is refused by the lower one alone, so that none that would fit is refused, and noted by the upper one.
-_LEAST = (120e6, 1.5, 1.0)  # bytes: fixed, a voxel of the volume, a voxel of it at the network's spacing
-_MOST = (700e6, 5.0, 16.0)
+# loaded. It depends on the engine and on how much of the volume the kidneys' box takes (the rest is never touched), so
+# there are two bounds: a case is refused by the lower one alone, so that none that would fit is refused, and noted by
+# the upper one.
+_LEAST = (90e6, 0.0, 1.0)  # bytes: fixed, a voxel of the volume, a voxel of it at the network's spacing
+_MOST = (500e6, 9.0, 16.0)
 
 
 def least_bytes(shape: Shape, spacing_mm: Spacing, recipe: Recipe) -> int:

@@ -16,6 +16,7 @@ from kits_submit.recipe import Refinement
 from kits_submit.types import BACKGROUND, KIDNEY, TUMOR, Labels, Mask, Spacing
 
 _CLASSES = 3
+_COUNTED_AT_ONCE = 1 << 24
 
 
 def refine(labels: Labels, spacing_mm: Spacing, refinement: Refinement) -> Labels:
@@ -88,7 +89,7 @@ def _drop_foreground(labels: Labels, threshold_ml: float, spacing_mm: Spacing, *
     dropped = sizes * volume_ml(1, spacing_mm) < threshold_ml
     dropped[0] = False
     if needs_kidney:
-        has_kidney = np.bincount(components[labels == KIDNEY], minlength=len(sizes)) > 0
+        has_kidney = _voxels(components, len(sizes), labels == KIDNEY) > 0
         if (has_kidney & ~dropped).any():
             dropped[1:] |= ~has_kidney[1:]
     if dropped.any():
@@ -99,10 +100,25 @@ def _components(mask: Mask, connectivity: int) -> tuple[npt.NDArray[np.uint32], 
     """Component numbers by voxel (0 outside) and voxels by number."""
     import cc3d
 
-    components = cast(
-        "npt.NDArray[np.uint32]", cc3d.connected_components(mask, connectivity=connectivity, out_dtype=np.uint32)
+    components, count = cast(
+        "tuple[npt.NDArray[np.uint32], int]",
+        cc3d.connected_components(mask, connectivity=connectivity, out_dtype=np.uint32, return_N=True),
     )
-    return components, np.bincount(components.ravel(order="K")).astype(np.int64)
+    return components, _voxels(components, count + 1)
+
+
+def _voxels(components: npt.NDArray[np.uint32], count: int, among: Mask | None = None) -> npt.NDArray[np.int64]:
+    """Voxels by number, of all or of those `among`; part by part, for `bincount` makes eight bytes of each voxel."""
+    slowest = int(np.argmax(components.strides))
+    numbers = np.moveaxis(components, slowest, 0)
+    wanted = None if among is None else np.moveaxis(among, slowest, 0)
+    step = max(1, _COUNTED_AT_ONCE // max(1, numbers[0].size))
+    voxels = np.zeros(count, np.int64)
+    for start in range(0, len(numbers), step):
+        part = numbers[start : start + step]
+        chosen = part.ravel(order="K") if wanted is None else part[wanted[start : start + step]]
+        voxels += np.bincount(chosen, minlength=count)
+    return voxels
 
 
 def _touching_mm2(
