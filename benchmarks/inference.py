@@ -28,6 +28,10 @@ from peers import OVERLAP, PATCH, monai_loop, nnunet_loop, nnunet_path
 
 ROOT = Path(__file__).resolve().parents[1]
 ROUNDS = 5
+LOOP_SHAPES = (
+    "96,192,192",
+    "81,133,133",
+)  # the second: KiTS19's median scan, 108 slices of 3 mm, on the network's grid
 _PATIENT_MM = (214.0, 434.0)  # what the first phantom of seed 2019 takes up, along z and across
 NETWORK_FLOP = 53e3  # a voxel
 SLICES = (50, 100, 200, 500, 1059)
@@ -38,7 +42,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--parts", default="network,loop,whole,growth")
     parser.add_argument("--slices", default=",".join(map(str, SLICES)), help="of the cases whose growth is measured")
-    parser.add_argument("--loop-shape", default="96,192,192", help="voxels of the patch loop's input")
+    parser.add_argument("--loop-shapes", default=LOOP_SHAPES, nargs="+", help="voxels of the patch loop's inputs")
     parser.add_argument("--whole-slices", default="100,500", help="of the cases run file to file beside nnU-Net")
     options = parser.parse_args()
     sys.path.insert(0, str(ROOT))
@@ -52,7 +56,7 @@ def main() -> int:
             if part == "network":
                 result[part] = network_alone(model)
             elif part == "loop":
-                result[part] = patch_loop(network, model, numbers(options.loop_shape))
+                result[part] = {shape: patch_loop(network, model, numbers(shape)) for shape in options.loop_shapes}
             elif part == "whole":
                 result[part] = whole_case(network, model, numbers(options.whole_slices), Path(folder))
             elif part == "growth":
@@ -142,7 +146,7 @@ def patch_loop(network: Any, model: Path, shape: tuple[int, ...]) -> dict[str, A
             )
     seconds = in_turn(loops, ROUNDS)
     peers = [name for name in loops if not name.startswith("ours")]
-    print(f"  {'':<52}{'Mvoxel/s':>9}" + "".join(f"{f'of {peer}':>20}" for peer in peers))
+    print(f"  {' x '.join(map(str, shape)):<52}{'Mvoxel/s':>9}" + "".join(f"{f'of {peer}':>20}" for peer in peers))
     found: dict[str, Any] = {}
     for name, taken in seconds.items():
         ratios = {peer: sorted(p / t for p, t in zip(seconds[peer], taken, strict=True)) for peer in peers}
