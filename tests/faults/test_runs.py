@@ -127,13 +127,13 @@ def test_a_second_run_into_the_same_folder_is_refused(cases, tmp_path, model):
 
 def test_a_case_that_memory_cannot_hold_is_told_before_anything_is_computed(cases, tmp_path, model):
     """Its voxels would be there (all air, so the file is small), the memory is not: `ulimit -v`."""
-    save(cases / "case_00003.nii.gz", np.zeros((512, 512, 2000), np.uint8))
-    limit = ("sh", "-c", 'ulimit -v 1500000; exec "$@"', "sh")
+    save(cases / "case_00003.nii.gz", np.zeros((512, 512, 2600), np.uint8))
+    limit = ("sh", "-c", 'ulimit -v 850000; exec "$@"', "sh")
     ended = drive(cases, tmp_path / "out", "--model", model, "--device", "cpu", wrapper=limit)
     assert ended.code == 11
     (failed,) = [line for line in ended.lines if line.startswith("failed: ")]
     assert failed.startswith(f"failed: case_00003: {cases / 'case_00003.nii.gz'}: needs at least ")
-    assert "GB are free of 1.5 GB address space limit of this process (ulimit -v); give it more memory" in ended.last
+    assert "GB are free of 0.9 GB address space limit of this process (ulimit -v); give it more memory" in ended.last
     assert sorted(rows(tmp_path / "out")) == ["case_00000", "case_00001", "case_00002", "case_00003"]
     assert rows(tmp_path / "out")["case_00003"]["seconds"] == {}
     assert files(tmp_path / "out") == [f"prediction_0000{n}.nii.gz" for n in range(3)] + ["run.json"]
