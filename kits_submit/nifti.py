@@ -7,9 +7,10 @@ for KiTS19's largest case, stored as float64) and reads through Python's slower 
 from __future__ import annotations
 
 import gzip
+import itertools
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from typing import IO, TYPE_CHECKING
 import numpy as np
 
 from kits_submit.errors import OutputError, VolumeError
+from kits_submit.overlap import Ahead
 from kits_submit.types import Affine, Array
 
 if TYPE_CHECKING:
@@ -46,22 +48,35 @@ class Nifti:
     scaling: tuple[float, float] | None
     stream: IO[bytes]
 
-    def chunks(self) -> Iterator[tuple[slice, Array]]:
+    def chunks(self, ahead: int = 0) -> Generator[tuple[slice, Array], None, None]:
         """Parts of the slowest stored axis with their voxels, as stored (first axis fastest, as NIfTI has it).
 
-        They lie in one buffer: the next part replaces them.
+        A part's buffer is used again: it holds until the next part is taken.
+
+        Args:
+            ahead: parts that a thread of its own unzips in advance; 0: none, each is unzipped when it is taken.
 
         Raises:
             VolumeError: the data ends early or is damaged.
         """
+        if not ahead:
+            yield from self._parts(buffers=1)
+            return
+        reading = Ahead(self._parts(buffers=ahead + 2), ahead)  # one that is filled, one that is looked at
+        try:
+            yield from reading
+        finally:
+            reading.close()
+
+    def _parts(self, buffers: int) -> Iterator[tuple[slice, Array]]:
         i, j, k = self.shape[:3]
         dtype = self.header.get_data_dtype()
         plane = i * j * dtype.itemsize
         step = min(k, max(1, CHUNK_BYTES // plane))
-        buffer = np.empty(step * plane, np.uint8)
+        room = itertools.cycle([np.empty(step * plane, np.uint8) for _ in range(buffers)])
         for start in range(0, k, step):
             count = min(step, k - start)
-            held = buffer[: count * plane]
+            held = next(room)[: count * plane]
             self._fill(held.data)
             yield slice(start, start + count), held.view(dtype).reshape((i, j, count), order="F")
         with _told_as_volume_error(self.path):

@@ -8,8 +8,8 @@ voxels written sit on the input's exact grid: its shape, sform, qform, pixdim an
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Generator, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -23,6 +23,8 @@ from kits_submit.formats import Header, open_image, write_image
 from kits_submit.nifti import Nifti
 from kits_submit.recipe import ORIENTATION
 from kits_submit.types import Affine, Array, Image, Labels, Shape, Spacing
+
+_CHUNKS_AHEAD = 2
 
 
 @dataclass(frozen=True)
@@ -163,18 +165,20 @@ def open_planes(path: Path) -> Iterator[Planes]:
     with open_image(path) as nifti:
         grid = _grid(path, nifti)
         axis, descending = grid.slowest
-        yield Planes(grid, axis, descending, _planes(nifti, grid))
+        with closing(_planes(nifti, grid)) as stream:
+            yield Planes(grid, axis, descending, stream)
 
 
-def _planes(nifti: Nifti, grid: Grid) -> Iterator[tuple[int, npt.NDArray[np.float32]]]:
+def _planes(nifti: Nifti, grid: Grid) -> Generator[tuple[int, npt.NDArray[np.float32]], None, None]:
     last, (_, descending) = grid.stored_shape[2] - 1, grid.slowest
-    for part, chunk in nifti.chunks():
-        values = _as_hu(chunk, nifti.scaling)
-        bad = _not_finite(values)
-        if bad:
-            raise VolumeError(f"{bad} or more voxels are NaN or infinite", fix=_REPLACE, path=grid.path)
-        for k in range(part.start, part.stop):
-            yield last - k if descending else k, grid.canonical_plane(values[:, :, k - part.start])
+    with closing(nifti.chunks(_CHUNKS_AHEAD)) as chunks:
+        for part, chunk in chunks:
+            values = _as_hu(chunk, nifti.scaling)
+            bad = _not_finite(values)
+            if bad:
+                raise VolumeError(f"{bad} or more voxels are NaN or infinite", fix=_REPLACE, path=grid.path)
+            for k in range(part.start, part.stop):
+                yield last - k if descending else k, grid.canonical_plane(values[:, :, k - part.start])
 
 
 def read_labels(path: Path) -> LabelVolume:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import contextlib
 import gzip
 import itertools
+import threading
 from pathlib import Path
 
 import nibabel as nib
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 
 from kits_submit.errors import GeometryError, LabelError, OutputError, VolumeError
 from kits_submit.nifti import CHUNK_BYTES, replacing
-from kits_submit.volume import read_grid, read_labels, read_volume, write_labels
+from kits_submit.volume import open_planes, read_grid, read_labels, read_volume, write_labels
 from tests.conftest import kits_affine, save
 
 ORIENTATIONS = [
@@ -97,6 +98,31 @@ def test_a_volume_longer_than_a_chunk_is_read_whole(tmp_path):
     voxels = np.random.default_rng(0).integers(-1000, 3000, shape).astype(np.float64)
     path = save(tmp_path / "a.nii", voxels)
     assert np.array_equal(read_volume(path).voxels, voxels.astype(np.float32))
+
+
+@pytest.mark.parametrize("dtype", [np.int16, np.float32, np.float64])
+@pytest.mark.parametrize("orientation", ["IPL", "RAS", "PSR"])
+def test_planes_are_the_volumes_whichever_buffer_they_came_in(tmp_path, orientation, dtype, monkeypatch):
+    """All of them kept to the end, by when each buffer has held many parts."""
+    monkeypatch.setattr("kits_submit.nifti.CHUNK_BYTES", 2000)
+    voxels = np.random.default_rng(0).integers(-1000, 1000, (12, 16, 20)).astype(dtype)
+    path = save(tmp_path / "a.nii.gz", voxels, affine_of(orientation, {"x": 0.5, "y": 1.0, "z": 4.0}))
+    whole = read_volume(path).voxels
+    with open_planes(path) as planes:
+        kept = dict(planes.stream)
+        order = list(kept)
+    assert order == sorted(order, reverse=planes.descending)
+    assert np.array_equal(np.stack([kept[i] for i in sorted(kept)], axis=planes.axis), whole)
+
+
+def test_a_reader_that_stops_leaves_no_thread(tmp_path, monkeypatch):
+    monkeypatch.setattr("kits_submit.nifti.CHUNK_BYTES", 2000)
+    path = save(tmp_path / "a.nii.gz", np.zeros((12, 16, 200), np.int16))
+    before = threading.active_count()
+    with open_planes(path) as planes:
+        next(planes.stream)
+        assert threading.active_count() == before + 1
+    assert threading.active_count() == before
 
 
 def test_a_written_header_keeps_geometry_and_drops_text(tmp_path):
