@@ -176,6 +176,8 @@ def _planes(nifti: Nifti, grid: Grid) -> Generator[tuple[int, npt.NDArray[np.flo
             values = _as_hu(chunk, nifti.scaling)
             bad = _not_finite(values)
             if bad:
+                for _ in chunks:  # a damaged file is told as one: its end checks it
+                    pass
                 raise VolumeError(f"{bad} or more voxels are NaN or infinite", fix=_REPLACE, path=grid.path)
             for k in range(part.start, part.stop):
                 yield last - k if descending else k, grid.canonical_plane(values[:, :, k - part.start])

@@ -125,6 +125,16 @@ def test_a_reader_that_stops_leaves_no_thread(tmp_path, monkeypatch):
     assert threading.active_count() == before
 
 
+def test_a_damaged_file_is_told_as_one_whatever_its_voxels_became(tmp_path):
+    """Stored gzip blocks, so that eight bytes overwritten are one voxel that is not a number; the end comes later."""
+    plain = save(tmp_path / "a.nii", np.zeros((128, 128, 200)))
+    whole = gzip.compress(plain.read_bytes(), compresslevel=0)
+    at = len(whole) // 8
+    (tmp_path / "b.nii.gz").write_bytes(whole[:at] + b"\xff" * 16 + whole[at + 16 :])
+    with open_planes(tmp_path / "b.nii.gz") as planes, pytest.raises(VolumeError, match="not a whole gzip file"):
+        list(planes.stream)
+
+
 def test_a_written_header_keeps_geometry_and_drops_text(tmp_path):
     image = nib.Nifti1Image(np.zeros((2, 3, 4), np.int16), kits_affine())
     image.header["descrip"] = b"Jane Doe"
