@@ -120,8 +120,8 @@ def patch_loop(network: Any, model: Path, shape: tuple[int, ...]) -> dict[str, A
     section 2.4), which need not be decoded.
     """
     from kits_submit.engine.model import load_model
-    from kits_submit.patches import PatchPlan
-    from kits_submit.stitch import batch_size, stitch
+    from kits_submit.inference.patches import PatchPlan
+    from kits_submit.inference.stitch import batch_size, stitch
 
     image = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
     loaded = load_model(model)
@@ -234,7 +234,7 @@ def phantom(folder: Path, slices: int) -> Path:
     """A body in air as KiTS stores it: float64, 512 x 512 x n, 0.78 mm, 0.55 m long whatever the slices."""
     import nibabel
 
-    from kits_submit.nifti import replacing
+    from kits_submit.files.nifti import replacing
 
     case = folder / f"case_{slices:05d}"
     if not case.is_dir():

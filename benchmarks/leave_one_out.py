@@ -29,8 +29,8 @@ import numpy as np
 from scipy import ndimage
 
 from evaluation.case import score_masks
-from kits_submit.cases import Case, find_cases
-from kits_submit.postprocess import refine, volume_ml
+from kits_submit.files.cases import Case, find_cases
+from kits_submit.inference.postprocess import refine, volume_ml
 from kits_submit.recipe import Recipe
 from kits_submit.types import TUMOR, Labels, Spacing
 from train import BEST, best_of

@@ -1,4 +1,4 @@
-"""Peak memory of one case by its size: and the bounds that `kits_submit.budget` estimates.
+"""Peak memory of one case by its size: and the bounds that `kits_submit.batch.budget` estimates.
 
 Each case runs in a process of its own: peak resident set over that of a process with its engine loaded. By the shipped
 model, and by one of random weights, which marks foreground all over: the worst that can be.
@@ -31,13 +31,13 @@ CHILD = """
 import json, sys
 from pathlib import Path
 import numpy as np
-from kits_submit.budget import least_bytes, most_bytes
-from kits_submit.cases import find_cases
+from kits_submit.batch.budget import least_bytes, most_bytes
+from kits_submit.files.cases import find_cases
 from kits_submit.engine.model import load_model
 from kits_submit.engine.select import select_engine
-from kits_submit.memory import peak_mb
-from kits_submit.pipeline import run_cases
-from kits_submit.volume import read_grid
+from kits_submit.machine.memory import peak_mb
+from kits_submit.batch.pipeline import run_cases
+from kits_submit.files.volume import read_grid
 BOUNDS = (least_bytes, most_bytes)
 model = load_model(Path(sys.argv[3]))
 selection = select_engine(sys.argv[2], model)

@@ -26,8 +26,8 @@ import torch
 from leave_one_out import Found, examined, report
 from torch import Tensor
 
-from kits_submit.cases import Case, find_cases
-from kits_submit.intensity import air
+from kits_submit.files.cases import Case, find_cases
+from kits_submit.inference.intensity import air
 from train.augment import Augmenter
 from train.checkpoint import Checkpoint, load_checkpoint, load_state, save_checkpoint
 from train.cli import load_start

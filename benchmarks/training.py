@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from kits_submit.memory import peak_mb
+from kits_submit.machine.memory import peak_mb
 from kits_submit.phantom import write_phantoms
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def _drop(folder: Path) -> None:
 
 
 def step(folder: Path) -> dict[str, float]:
-    from kits_submit.intensity import air
+    from kits_submit.inference.intensity import air
     from train.augment import Augmenter
     from train.presets import preset
     from train.sampler import Sampler
@@ -147,7 +147,7 @@ def _steps(drawn: Sampler, config: TrainConfig) -> tuple[float, float, float]:
 
 
 def _phantom_cases(folder: Path, config: TrainConfig) -> tuple[list[CachedCase], Recipe]:
-    from kits_submit.cases import find_cases
+    from kits_submit.files.cases import find_cases
     from train.cache import cache_case
     from train.fingerprint import make_recipe, measure
 
@@ -177,7 +177,7 @@ def paper(_: Path) -> dict[str, float]:
 
 
 def cache(folder: Path) -> dict[str, float]:
-    from kits_submit.cases import find_cases
+    from kits_submit.files.cases import find_cases
     from kits_submit.phantom.draw import Phantom
     from kits_submit.phantom.write import write_phantom
     from train.cache import cache_case

@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from kits_submit.errors import GeometryError
+from kits_submit.files.volume import Grid
 from kits_submit.types import Affine
-from kits_submit.volume import Grid
 
 AFFINE_TOLERANCE = 1e-3  # of the summed |difference| of the 16 numbers, as in KiTS23's submission check
 

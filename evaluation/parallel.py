@@ -11,8 +11,8 @@ from evaluation.case import Settings, score_case
 from evaluation.matching import Pair
 from evaluation.report import Row
 from kits_submit.errors import KitsError
-from kits_submit.limits import free_memory
-from kits_submit.volume import read_grid
+from kits_submit.files.volume import read_grid
+from kits_submit.machine.limits import free_memory
 
 PROCESS_BYTES = 300 << 20  # a worker with its libraries and working memory, beside its two label arrays
 MEMORY_SHARE = 0.8

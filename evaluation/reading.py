@@ -7,7 +7,7 @@ from pathlib import Path
 
 from evaluation.boxes import MaskPair
 from evaluation.geometry import check_same_grid
-from kits_submit.volume import read_grid, read_labels
+from kits_submit.files.volume import read_grid, read_labels
 
 
 def read_pair(prediction: Path | None, truth: Path) -> MaskPair:

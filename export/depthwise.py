@@ -21,10 +21,10 @@ import onnx
 from onnx import helper, numpy_helper
 
 from export.nodes import attributes
+from kits_submit.checks.parity import probe
 from kits_submit.engine.model import Model
 from kits_submit.engine.onnxruntime import OnnxRuntimeEngine
 from kits_submit.errors import ModelError
-from kits_submit.parity import probe
 
 Kernel = npt.NDArray[Any]
 

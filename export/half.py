@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import onnx
 
+from kits_submit.checks.parity import probe
 from kits_submit.engine.model import HALF, PRECISION_KEY, Model
 from kits_submit.engine.onnxruntime import OnnxRuntimeEngine, import_onnxruntime
 from kits_submit.errors import ModelError
-from kits_submit.parity import probe
 
 # of a small piece's labels on a CPU, where weights are rounded and sums are fp32's; `kits-submit gpu-check` asks for
 # 99.99 % of a whole case's where sums are rounded, too

@@ -11,8 +11,8 @@ from contextvars import ContextVar
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Self
 
+from kits_submit.batch.outcome import CaseResult, Watcher
 from kits_submit.errors import KitsError
-from kits_submit.outcome import CaseResult, Watcher
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from kits_submit.cases import Case, case_id, find_cases, find_masks, prediction_name
 from kits_submit.errors import InputError
+from kits_submit.files.cases import Case, case_id, find_cases, find_masks, prediction_name
 
 
 def touch(root: Path, *names: str) -> Path:

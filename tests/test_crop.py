@@ -16,16 +16,16 @@ from hypothesis import strategies as st
 from export.crop import add_crop, crop_of
 from export.onnx import network_to_onnx
 from export.verify import verify
-from kits_submit.answers import part_alone
+from kits_submit.checks.parity import check_parity
 from kits_submit.engine.crop import METADATA_KEY, PADS, START, STOP, Cells, Crop, part_of
 from kits_submit.engine.model import Model, load_model
 from kits_submit.engine.onnxruntime import OnnxRuntimeEngine
 from kits_submit.engine.openvino import OpenVinoEngine
 from kits_submit.engine.protocol import Engine, OutOfMemory
 from kits_submit.errors import DeviceError, ModelError
-from kits_submit.parity import check_parity
-from kits_submit.patches import PatchPlan
-from kits_submit.stitch import stitch
+from kits_submit.inference.answers import part_alone
+from kits_submit.inference.patches import PatchPlan
+from kits_submit.inference.stitch import stitch
 from kits_submit.types import Batch, Logits
 from tests.conftest import recipe
 from train.network.deeplab import DeepLab3D

@@ -9,14 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kits_submit import gpu_check
+from kits_submit.checks import gpu_check
+from kits_submit.checks.gpu_check import Candidate, Check, check_engines
 from kits_submit.engine.crop import Cells
 from kits_submit.engine.cudnn import CHOICES, Settings, remember, remembered, words
 from kits_submit.engine.model import Model
 from kits_submit.engine.onnxruntime import _provider_options
 from kits_submit.engine.protocol import Engine, OutOfMemory
-from kits_submit.gpu_check import Candidate, Check, check_engines
-from kits_submit.nvidia import Gpu, gpu_bytes, gpus
+from kits_submit.machine.nvidia import Gpu, gpu_bytes, gpus
 from kits_submit.types import Batch, Logits
 from tests.test_gpu_check import Standin, block
 

@@ -5,7 +5,7 @@ import sys
 import numpy as np
 import pytest
 
-from kits_submit.doctor import examine
+from kits_submit.checks.doctor import examine
 from kits_submit.engine import select
 from kits_submit.engine.model import load_model
 from kits_submit.engine.onnxruntime import OnnxRuntimeEngine

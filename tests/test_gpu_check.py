@@ -10,7 +10,9 @@ import onnx
 import pytest
 from typer.testing import CliRunner
 
-from kits_submit import gpu_check
+from kits_submit.checks import gpu_check
+from kits_submit.checks.gpu_check import Candidate, Check, check_engines
+from kits_submit.checks.parity import trust
 from kits_submit.cli import build_app
 from kits_submit.engine.crop import METADATA_KEY as CROP_KEY
 from kits_submit.engine.crop import Cells, Crop
@@ -20,8 +22,6 @@ from kits_submit.engine.onnxruntime import OnnxRuntimeEngine, import_onnxruntime
 from kits_submit.engine.protocol import Engine
 from kits_submit.engine.select import Selection
 from kits_submit.errors import DeviceError
-from kits_submit.gpu_check import Candidate, Check, check_engines
-from kits_submit.parity import trust
 from kits_submit.recipe import METADATA_KEY
 from kits_submit.types import Batch, Logits
 

@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy import ndimage
 
-from kits_submit.grid import class_probabilities, resample, resample_nearest, target_shape
-from kits_submit.restore import restore_labels
-from kits_submit.volume import read_labels
+from kits_submit.files.volume import read_labels
+from kits_submit.inference.grid import class_probabilities, resample, resample_nearest, target_shape
+from kits_submit.inference.restore import restore_labels
 from tests import reference
 
 shapes = st.tuples(*[st.integers(1, 7)] * 3)

@@ -7,11 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kits_submit import budget, doctor, limits
-from kits_submit.budget import Fit, check_fit, least_bytes, most_bytes
-from kits_submit.cases import find_cases
+from kits_submit.batch import budget
+from kits_submit.batch.budget import Fit, check_fit, least_bytes, most_bytes
+from kits_submit.checks import doctor
 from kits_submit.errors import BudgetError, DeviceError, OutputError
-from kits_submit.limits import FreeMemory, free_memory
+from kits_submit.files.cases import find_cases
+from kits_submit.machine import limits
+from kits_submit.machine.limits import FreeMemory, free_memory
 from tests.conftest import recipe, save
 
 MACHINE = "MemTotal: 16000 kB\nMemFree: 10 kB\nMemAvailable: 8000 kB\nSwapFree: 1000 kB\n"

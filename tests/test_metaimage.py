@@ -10,9 +10,9 @@ import SimpleITK as sitk  # noqa: N813 - its own documentation's name
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kits_submit.cases import find_cases, prediction_path
 from kits_submit.errors import GeometryError, VolumeError
-from kits_submit.volume import read_grid, read_labels, read_volume, write_labels
+from kits_submit.files.cases import find_cases, prediction_path
+from kits_submit.files.volume import read_grid, read_labels, read_volume, write_labels
 from tests.test_run import run, scan
 
 STRAIGHT = np.eye(3)
@@ -91,7 +91,7 @@ def test_every_numeric_type_is_read(tmp_path, dtype):
 
 
 def test_a_big_volume_streams_in_several_chunks(tmp_path, monkeypatch):
-    monkeypatch.setattr("kits_submit.nifti.CHUNK_BYTES", 1000)
+    monkeypatch.setattr("kits_submit.files.nifti.CHUNK_BYTES", 1000)
     voxels = np.random.default_rng(0).integers(-9, 9, (40, 30, 20)).astype(np.int16)
     for compress in (False, True):
         volume = read_volume(save_mha(tmp_path / "a.mha", voxels, compress=compress))

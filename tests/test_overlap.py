@@ -9,15 +9,15 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from kits_submit.cases import find_cases
+from kits_submit.batch.pipeline import Watcher, run_cases
+from kits_submit.channels import Ahead, Closed, Worker
 from kits_submit.engine.crop import Cells
 from kits_submit.engine.model import load_model
 from kits_submit.engine.onnxruntime import OnnxRuntimeEngine
 from kits_submit.engine.select import Selection, select_engine
 from kits_submit.errors import DeviceError
-from kits_submit.overlap import Ahead, Closed, Worker
-from kits_submit.patches import PatchPlan
-from kits_submit.pipeline import Watcher, run_cases
+from kits_submit.files.cases import find_cases
+from kits_submit.inference.patches import PatchPlan
 from tests.conftest import save
 
 

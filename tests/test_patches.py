@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kits_submit.patches import Span, batches, patch_grid
+from kits_submit.inference.patches import Span, batches, patch_grid
 
 
 def test_the_worked_example_of_the_docstring():

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from kits_submit.errors import VolumeError
-from kits_submit.pictures import COLOURS, body_box, contour, draw_picture, place
+from kits_submit.report.pictures import COLOURS, body_box, contour, draw_picture, place
 from kits_submit.types import KIDNEY, TUMOR
 from tests.conftest import kits_affine, save
 

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from kits_submit.postprocess import refine, volume_ml
+from kits_submit.inference.postprocess import refine, volume_ml
 from kits_submit.recipe import Refinement
 from tests import reference
 

@@ -10,13 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from kits_submit.answers import Network
 from kits_submit.engine.crop import Cells, Crop, part_of
 from kits_submit.engine.protocol import OutOfMemory
 from kits_submit.errors import InputError
-from kits_submit.patches import PatchPlan
-from kits_submit.restore import Restorer, Slab, highest, restore_labels, softmax
-from kits_submit.stitch import Arriving, slabs
+from kits_submit.inference.answers import Network
+from kits_submit.inference.patches import PatchPlan
+from kits_submit.inference.restore import Restorer, Slab, highest, restore_labels, softmax
+from kits_submit.inference.stitch import Arriving, slabs
 
 AIR = -2.0
 CROP = Crop(stride=2, halo=1)  # two voxels, as far as `Smoothing` looks

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from kits_submit.errors import ModelError
-from kits_submit.restore import softmax
-from kits_submit.stitch import stitch
+from kits_submit.inference.restore import softmax
+from kits_submit.inference.stitch import stitch
 from tests.conftest import recipe
 
 edge = st.sampled_from([1, 5, 15, 16, 17, 31, 33])

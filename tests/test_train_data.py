@@ -9,8 +9,8 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from kits_submit.cases import Case, find_cases
 from kits_submit.errors import GeometryError, InputError, LabelError, OutputError
+from kits_submit.files.cases import Case, find_cases
 from kits_submit.recipe import Recipe
 from kits_submit.types import Image, Labels
 from train.cache import cache_case, slices_to_keep

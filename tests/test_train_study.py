@@ -15,7 +15,7 @@ import typer
 from typer.testing import CliRunner, Result
 
 from kits_submit.errors import InputError
-from kits_submit.postprocess import refine
+from kits_submit.inference.postprocess import refine
 from kits_submit.recipe import Refinement
 from kits_submit.types import Labels
 from tests.conftest import present

@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kits_submit.errors import GeometryError, LabelError, OutputError, VolumeError
-from kits_submit.nifti import CHUNK_BYTES, replacing
-from kits_submit.volume import open_planes, read_grid, read_labels, read_volume, write_labels
+from kits_submit.files.nifti import CHUNK_BYTES, replacing
+from kits_submit.files.volume import open_planes, read_grid, read_labels, read_volume, write_labels
 from tests.conftest import kits_affine, save
 
 ORIENTATIONS = [
@@ -104,7 +104,7 @@ def test_a_volume_longer_than_a_chunk_is_read_whole(tmp_path):
 @pytest.mark.parametrize("orientation", ["IPL", "RAS", "PSR"])
 def test_planes_are_the_volumes_whichever_buffer_they_came_in(tmp_path, orientation, dtype, monkeypatch):
     """All of them kept to the end, by when each buffer has held many parts."""
-    monkeypatch.setattr("kits_submit.nifti.CHUNK_BYTES", 2000)
+    monkeypatch.setattr("kits_submit.files.nifti.CHUNK_BYTES", 2000)
     voxels = np.random.default_rng(0).integers(-1000, 1000, (12, 16, 20)).astype(dtype)
     path = save(tmp_path / "a.nii.gz", voxels, affine_of(orientation, {"x": 0.5, "y": 1.0, "z": 4.0}))
     whole = read_volume(path).voxels
@@ -116,7 +116,7 @@ def test_planes_are_the_volumes_whichever_buffer_they_came_in(tmp_path, orientat
 
 
 def test_a_reader_that_stops_leaves_no_thread(tmp_path, monkeypatch):
-    monkeypatch.setattr("kits_submit.nifti.CHUNK_BYTES", 2000)
+    monkeypatch.setattr("kits_submit.files.nifti.CHUNK_BYTES", 2000)
     path = save(tmp_path / "a.nii.gz", np.zeros((12, 16, 200), np.int16))
     before = threading.active_count()
     with open_planes(path) as planes:

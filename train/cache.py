@@ -28,10 +28,10 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from kits_submit.cases import Case
 from kits_submit.errors import InputError, OutputError
-from kits_submit.grid import resample, resample_nearest, target_shape
-from kits_submit.intensity import standardise
+from kits_submit.files.cases import Case
+from kits_submit.inference.grid import resample, resample_nearest, target_shape
+from kits_submit.inference.intensity import standardise
 from kits_submit.recipe import LABELS, Recipe
 from kits_submit.types import Image, Labels, Shape, Spacing
 from train.fingerprint import content_hash, read_pair

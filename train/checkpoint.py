@@ -24,8 +24,8 @@ import torch
 from torch import Tensor
 
 from kits_submit.errors import InputError, KitsError, ModelError
-from kits_submit.nifti import replacing
-from kits_submit.patches import PatchPlan
+from kits_submit.files.nifti import replacing
+from kits_submit.inference.patches import PatchPlan
 from kits_submit.recipe import Recipe
 from kits_submit.types import TUMOR
 from train.config import TrainConfig

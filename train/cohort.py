@@ -14,9 +14,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from kits_submit.cases import Case, find_cases
 from kits_submit.errors import InputError, KitsError, OutputError
-from kits_submit.nifti import replacing
+from kits_submit.files.cases import Case, find_cases
+from kits_submit.files.nifti import replacing
 from kits_submit.phantom import write_phantoms
 from train.config import TrainConfig
 from train.distributed import Workers

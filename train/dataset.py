@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from kits_submit.cases import Case
 from kits_submit.errors import InputError, KitsError, MixedError
+from kits_submit.files.cases import Case
 from kits_submit.recipe import Recipe
 from train.cache import CachedCase, cache_case, clear_unfinished
 from train.cohort import gather_cohort

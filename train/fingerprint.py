@@ -23,12 +23,12 @@ import numpy as np
 import numpy.typing as npt
 
 from evaluation.geometry import check_same_grid
-from kits_submit.cases import Case
 from kits_submit.errors import InputError, LabelError
-from kits_submit.nifti import replacing
+from kits_submit.files.cases import Case
+from kits_submit.files.nifti import replacing
+from kits_submit.files.volume import read_grid, read_labels, read_volume
 from kits_submit.recipe import LABELS, Recipe
 from kits_submit.types import Image, Labels, Spacing
-from kits_submit.volume import read_grid, read_labels, read_volume
 from train.config import TrainConfig
 
 LOWEST_HU, HIGHEST_HU = -4096, 32767

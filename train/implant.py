@@ -23,6 +23,7 @@ import numpy as np
 from scipy import ndimage
 
 from kits_submit.errors import InputError
+from kits_submit.inference.postprocess import volume_ml
 from kits_submit.phantom.phases import typical_hu
 from kits_submit.phantom.shapes import Box, Ellipsoid, Grid, Point
 from kits_submit.phantom.tumors import (
@@ -35,7 +36,6 @@ from kits_submit.phantom.tumors import (
     radius_mm,
     tissue_hu,
 )
-from kits_submit.postprocess import volume_ml
 from kits_submit.types import KIDNEY, TUMOR, Array, Image, Labels, Mask, Spacing
 from train.displace import REACH, displace
 from train.scene import Host, Scene

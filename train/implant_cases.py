@@ -18,7 +18,7 @@ import typer
 from kits_submit.errors import InputError
 
 if TYPE_CHECKING:
-    from kits_submit.cases import Case
+    from kits_submit.files.cases import Case
     from train.implant import Implanted
     from train.scene import Scene
 
@@ -42,8 +42,8 @@ def implant_command(
     seed: Annotated[int, typer.Option(min=0, help="Equal seeds give equal files.")] = 0,
 ) -> None:
     """Draw tumors and cysts into the kidneys of real, labelled CT, for training and for testing."""
-    from kits_submit.cases import find_cases
     from kits_submit.console import say
+    from kits_submit.files.cases import find_cases
 
     for copy in implant_cases(find_cases(source), out, copies, seed):
         say(f"drawn: {copy.case} ({', '.join(f'{row[4]} {row[5]:g} mL' for row in copy.rows)})")
@@ -102,7 +102,7 @@ def _implanted(scene: Scene, seed: tuple[int, ...]) -> Implanted:
 
 
 def _write_table(path: Path, copies: list[Copy]) -> None:
-    from kits_submit.nifti import replacing
+    from kits_submit.files.nifti import replacing
 
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")

@@ -18,7 +18,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from kits_submit.errors import OutputError
-from kits_submit.nifti import replacing
+from kits_submit.files.nifti import replacing
 from train.loop import StepReport
 from train.validate import MEASURES, CaseScore, mean_score
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kits_submit.nifti import replacing
+from kits_submit.files.nifti import replacing
 from kits_submit.types import KIDNEY, TUMOR, Array, Image, Labels, Spacing
 from train.journal import LOSS, VALIDATION, read_rows
 

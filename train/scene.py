@@ -10,7 +10,7 @@ import numpy as np
 from scipy import ndimage
 
 from kits_submit.errors import InputError
-from kits_submit.postprocess import volume_ml
+from kits_submit.inference.postprocess import volume_ml
 from kits_submit.types import BACKGROUND, KIDNEY, Array, Image, Labels, Mask, Shape, Spacing
 
 _HOST_MIN_ML = 25.0  # a fourth of KiTS19's smallest pair

@@ -22,11 +22,11 @@ from typing import Any
 
 import torch
 
-from kits_submit.cases import Case
 from kits_submit.errors import InputError
-from kits_submit.intensity import air
-from kits_submit.nifti import replacing
-from kits_submit.postprocess import refine
+from kits_submit.files.cases import Case
+from kits_submit.files.nifti import replacing
+from kits_submit.inference.intensity import air
+from kits_submit.inference.postprocess import refine
 from kits_submit.recipe import Recipe
 from kits_submit.types import Labels
 from train import BEST, CHECKPOINT

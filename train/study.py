@@ -11,9 +11,9 @@ from pathlib import Path
 
 import torch
 
-from kits_submit.cases import Case, find_cases
 from kits_submit.errors import InputError
-from kits_submit.nifti import replacing
+from kits_submit.files.cases import Case, find_cases
+from kits_submit.files.nifti import replacing
 from kits_submit.recipe import Refinement
 from train import BEST, CHECKPOINT, best_of
 from train.checkpoint import load_checkpoint, save_checkpoint

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from kits_submit.postprocess import refine
+from kits_submit.inference.postprocess import refine
 from kits_submit.recipe import Refinement
 from kits_submit.types import Labels, Spacing
 from train.validate import CaseScore, mean_score

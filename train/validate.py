@@ -13,13 +13,13 @@ import numpy as np
 import torch
 
 from evaluation.case import score_masks
-from kits_submit.cases import Case
 from kits_submit.engine.crop import Cells
-from kits_submit.grid import resample, target_shape
-from kits_submit.intensity import air, standardise
+from kits_submit.files.cases import Case
+from kits_submit.inference.grid import resample, target_shape
+from kits_submit.inference.intensity import air, standardise
+from kits_submit.inference.restore import restore_labels
+from kits_submit.inference.stitch import stitch
 from kits_submit.recipe import Recipe
-from kits_submit.restore import restore_labels
-from kits_submit.stitch import stitch
 from kits_submit.types import Batch, Image, Labels, Logits, Spacing
 from train.cache import CachedCase
 from train.distributed import Workers

@@ -22,8 +22,8 @@ def doctor_command(
 
     Exit code 0 if this machine is fit, else the kind of what makes it unfit.
     """
+    from kits_submit.checks.doctor import examine
     from kits_submit.console import facts_table, say, show
-    from kits_submit.doctor import examine
 
     facts, failures = examine(model, device, output)
     verdict = "unfit" if failures else "fit"

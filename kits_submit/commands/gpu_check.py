@@ -23,9 +23,9 @@ def gpu_check_command(
 
     Prints a PASS, FAIL or SKIP line a check; exit code 0 where none failed, 8 without a GPU or where one did.
     """
+    from kits_submit.checks.gpu_check import FAIL, check_engines, gpu_candidates, require_gpu
     from kits_submit.console import say
     from kits_submit.engine.model import load_model
-    from kits_submit.gpu_check import FAIL, check_engines, gpu_candidates, require_gpu
 
     require_gpu()
     loaded = load_model(model)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from kits_submit.errors import InputError
 
 if TYPE_CHECKING:
-    from kits_submit.patches import PatchPlan
+    from kits_submit.inference.patches import PatchPlan
     from kits_submit.recipe import Recipe
     from kits_submit.types import Shape
 
@@ -18,7 +18,7 @@ def patch_plan(recipe: Recipe, patch: str | None, margin: str | None, overlap: f
     Raises:
         InputError: not three numbers, or a plan that the network cannot have.
     """
-    from kits_submit.patches import PatchPlan
+    from kits_submit.inference.patches import PatchPlan
 
     sizes = _three(patch, recipe.patch, "--patch"), _three(margin, recipe.margin, "--margin")
     return PatchPlan(*sizes, recipe.multiple, overlap)

@@ -19,12 +19,12 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from evaluation.report import Report
-    from kits_submit.cases import Case
+    from kits_submit.batch.ledger import Ledger
+    from kits_submit.batch.outcome import CaseResult
     from kits_submit.engine.model import Model
     from kits_submit.engine.select import Selection
-    from kits_submit.ledger import Ledger
-    from kits_submit.outcome import CaseResult
-    from kits_submit.patches import PatchPlan
+    from kits_submit.files.cases import Case
+    from kits_submit.inference.patches import PatchPlan
 
 
 class OnFailure(StrEnum):
@@ -73,13 +73,13 @@ def run_command(
     A run that was stopped is resumed: cases done already, from the same input by the same model, are kept.
     """
     from evaluation.case import Settings
-    from kits_submit.cases import find_cases
+    from kits_submit.batch.pipeline import run_cases
+    from kits_submit.checks.parity import trust
     from kits_submit.commands.plan import patch_plan
     from kits_submit.engine.model import load_model
     from kits_submit.engine.select import select_engine
-    from kits_submit.parity import trust
-    from kits_submit.pipeline import run_cases
-    from kits_submit.submission import output_folder
+    from kits_submit.files.cases import find_cases
+    from kits_submit.files.output import output_folder
 
     started = time.perf_counter()
     Settings(protocol)
@@ -109,8 +109,8 @@ def _ledger(
     *,
     fresh: bool,
 ) -> Ledger:
-    from kits_submit.ledger import Ledger
-    from kits_submit.pipeline import manifest
+    from kits_submit.batch.ledger import Ledger
+    from kits_submit.batch.pipeline import manifest
 
     def document(results: Sequence[CaseResult], exit_code: int | None) -> dict[str, Any]:
         made = manifest(results, model, selection, time.perf_counter() - started, exit_code or 0)
@@ -134,10 +134,10 @@ def _segment(
     Args:
         segmenting: `run_cases` with everything but the cases and the watcher.
     """
-    from kits_submit.budget import Fit, check_fit
+    from kits_submit.batch.budget import Fit, check_fit
+    from kits_submit.batch.fallback import Background
+    from kits_submit.batch.watchers import Watchers
     from kits_submit.console import Progress, say
-    from kits_submit.fallback import Background
-    from kits_submit.watchers import Watchers
 
     kept = {result.case for result in ledger.results}
     if kept:
@@ -164,7 +164,7 @@ def _draw(cases: Sequence[Case], output: Path, truths: Mapping[str, Path], ledge
     """One picture a mask, `CASE.png`; a picture that fails is told and costs nothing else."""
     from kits_submit.console import say
     from kits_submit.errors import KitsError
-    from kits_submit.pictures import draw_picture
+    from kits_submit.report.pictures import draw_picture
 
     images = {case.case_id: case.image for case in cases}
     for case, mask in _masks(cases, ledger.results, output).items():
@@ -181,8 +181,8 @@ def _conclude(
     cases: Sequence[Case], output: Path, truths: Mapping[str, Path], ledger: Ledger, *, protocol: str, upload: bool
 ) -> int:
     """Score, zip, write the manifest, print the tables and the last line; the exit code."""
+    from kits_submit.batch.fallback import counts_as_failure
     from kits_submit.console import case_table, close, say, show
-    from kits_submit.fallback import counts_as_failure
 
     results = ledger.results
     report = _score(_masks(cases, results, output), truths, output, protocol)
@@ -203,7 +203,7 @@ def _conclude(
 def _zip(results: Sequence[CaseResult], output: Path, *, told_already: bool) -> list[tuple[str, int]]:
     """Write the upload; its failure, unless it only follows from the failure of cases."""
     from kits_submit.console import say
-    from kits_submit.upload import write_upload
+    from kits_submit.files.upload import write_upload
 
     try:
         write_upload(output, {result.case for result in results if result.prediction is None})
@@ -219,7 +219,7 @@ def _truths(cases: Sequence[Case], labels: Path | None) -> dict[str, Path]:
     Raises:
         InputError: no mask in `labels`, or none of a case at hand.
     """
-    from kits_submit.cases import find_masks
+    from kits_submit.files.cases import find_masks
 
     if labels is None:
         return {case.case_id: case.label for case in cases if case.label is not None}
@@ -239,7 +239,7 @@ def _truths(cases: Sequence[Case], labels: Path | None) -> dict[str, Path]:
 
 def _masks(cases: Sequence[Case], results: Sequence[CaseResult], output: Path) -> dict[str, Path]:
     """The masks that stand after this run, by case."""
-    from kits_submit.cases import prediction_path
+    from kits_submit.files.cases import prediction_path
 
     images = {case.case_id: case.image for case in cases}
     return {

@@ -16,8 +16,8 @@ from pathlib import Path
 from types import MappingProxyType
 
 from kits_submit.errors import OutputError
-from kits_submit.nifti import replacing
-from kits_submit.nvidia import gpus
+from kits_submit.files.nifti import replacing
+from kits_submit.machine.nvidia import gpus
 
 Settings = Mapping[str, str]
 

@@ -18,7 +18,7 @@ class OutOfMemory(DeviceError):  # noqa: N818 -- as torch and CUDA name it
 class Engine(Protocol):
     """- `name`: `onnxruntime` or `openvino`, with its version.
     - `device`: what really runs, read back from the library, e.g. `CPUExecutionProvider`.
-    - `batch_voxels`: voxels per call that keep the device busy; `kits_submit.stitch.batch_size` divides it.
+    - `batch_voxels`: voxels per call that keep the device busy; `kits_submit.inference.stitch.batch_size` divides it.
     """
 
     @property

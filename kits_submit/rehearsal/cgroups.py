@@ -6,7 +6,7 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
-from kits_submit.limits import own_cgroup
+from kits_submit.machine.limits import own_cgroup
 
 _FILES = {
     ("memory", 2): "memory.max",

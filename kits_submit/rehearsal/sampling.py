@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
-from kits_submit.nvidia import gpu_bytes
+from kits_submit.machine.nvidia import gpu_bytes
 
 PERIOD_S = 0.1  # FLARE's evaluation samples at this rate
 _GPU_PERIOD_S = 0.5

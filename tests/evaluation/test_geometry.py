@@ -8,7 +8,7 @@ import pytest
 
 from evaluation.geometry import check_same_grid
 from kits_submit.errors import GeometryError
-from kits_submit.volume import read_grid
+from kits_submit.files.volume import read_grid
 from tests.conftest import kits_affine, save
 
 SHAPE = (10, 12, 16)

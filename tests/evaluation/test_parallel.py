@@ -12,7 +12,7 @@ from evaluation import parallel
 from evaluation.case import Settings
 from evaluation.matching import match
 from evaluation.parallel import map_cases
-from kits_submit.limits import FreeMemory
+from kits_submit.machine.limits import FreeMemory
 from tests.evaluation.conftest import kidney_with_tumor
 
 LABELS = kidney_with_tumor()

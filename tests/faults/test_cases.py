@@ -11,7 +11,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from kits_submit.volume import read_labels
+from kits_submit.files.volume import read_labels
 from tests.conftest import kits_affine, save
 from tests.faults.conftest import Ended, drive, files, labels_of, mask, rows, scan
 from tests.test_metaimage import save_mha

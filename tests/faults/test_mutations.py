@@ -15,12 +15,12 @@ import numpy as np
 import pytest
 from isal import igzip
 
-from kits_submit.cases import Case, find_cases, prediction_path
+from kits_submit.batch.pipeline import run_cases
 from kits_submit.engine.model import Model, load_model
 from kits_submit.engine.select import Selection
 from kits_submit.errors import GeometryError, VolumeError
-from kits_submit.pipeline import run_cases
-from kits_submit.volume import read_labels
+from kits_submit.files.cases import Case, find_cases, prediction_path
+from kits_submit.files.volume import read_labels
 from tests.conftest import kits_affine, save
 from tests.faults.conftest import drive, files, manifest, scan
 from tests.test_metaimage import save_mha

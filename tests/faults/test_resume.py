@@ -124,10 +124,10 @@ def test_a_case_is_done_again_where_its_input_its_mask_or_the_model_changed(tmp_
     ],
 )
 def test_a_manifest_that_is_not_ours_is_no_ledger(tmp_path, model, content):
-    from kits_submit.cases import find_cases
+    from kits_submit.batch.ledger import Ledger
     from kits_submit.engine.model import load_model
-    from kits_submit.ledger import Ledger
-    from kits_submit.patches import PatchPlan
+    from kits_submit.files.cases import find_cases
+    from kits_submit.inference.patches import PatchPlan
 
     save(tmp_path / "in" / "case_00000.nii.gz", scan())
     (tmp_path / "run.json").write_text(content)

@@ -20,20 +20,20 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from kits_submit.checks.parity import LABEL_SHARE, check_parity
 from kits_submit.engine.cudnn import CHOICES, Settings, remember, words
 from kits_submit.engine.model import Model
 from kits_submit.engine.onnxruntime import OnnxRuntimeEngine, import_onnxruntime
 from kits_submit.engine.protocol import Engine
 from kits_submit.engine.select import gpu_present
 from kits_submit.errors import DeviceError, ModelError
-from kits_submit.grid import resample, target_shape
-from kits_submit.intensity import air, standardise
-from kits_submit.nvidia import gpu_bytes
-from kits_submit.parity import LABEL_SHARE, check_parity
-from kits_submit.patches import PatchPlan
+from kits_submit.inference.grid import resample, target_shape
+from kits_submit.inference.intensity import air, standardise
+from kits_submit.inference.patches import PatchPlan
+from kits_submit.inference.stitch import batch_size, stitch
+from kits_submit.machine.nvidia import gpu_bytes
 from kits_submit.phantom import draw_phantom
 from kits_submit.recipe import Recipe
-from kits_submit.stitch import batch_size, stitch
 from kits_submit.types import Image, Labels
 
 PASS, FAIL, SKIP = "PASS", "FAIL", "SKIP"

@@ -19,8 +19,8 @@ import numpy as np
 import numpy.typing as npt
 
 from kits_submit.errors import GeometryError, LabelError, VolumeError
-from kits_submit.formats import Header, open_image, write_image
-from kits_submit.nifti import Nifti
+from kits_submit.files.formats import Header, open_image, write_image
+from kits_submit.files.nifti import Nifti
 from kits_submit.recipe import ORIENTATION
 from kits_submit.types import Affine, Array, Image, Labels, Shape, Spacing
 

@@ -12,7 +12,7 @@ import numpy as np
 from kits_submit.engine.crop import Cells, Crop, part_of
 from kits_submit.engine.protocol import Engine, OutOfMemory
 from kits_submit.errors import ModelError
-from kits_submit.patches import PatchBox, batches
+from kits_submit.inference.patches import PatchBox, batches
 from kits_submit.types import Batch, Image, Logits, Shape
 
 

@@ -11,14 +11,14 @@ from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from kits_submit.budget import least_bytes
+from kits_submit.batch.budget import least_bytes
+from kits_submit.checks.parity import check_parity
 from kits_submit.engine.model import Model, load_model
 from kits_submit.engine.onnxruntime import import_onnxruntime
 from kits_submit.engine.select import gpu_present, select_engine
 from kits_submit.errors import BudgetError, KitsError, OutputError
-from kits_submit.limits import free_memory
-from kits_submit.nvidia import gpus
-from kits_submit.parity import check_parity
+from kits_submit.machine.limits import free_memory
+from kits_submit.machine.nvidia import gpus
 from kits_submit.recipe import Recipe
 
 Fact = tuple[str, str]

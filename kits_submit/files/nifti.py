@@ -18,8 +18,8 @@ from typing import IO, TYPE_CHECKING
 
 import numpy as np
 
+from kits_submit.channels import Ahead
 from kits_submit.errors import OutputError, VolumeError
-from kits_submit.overlap import Ahead
 from kits_submit.types import Affine, Array
 
 if TYPE_CHECKING:

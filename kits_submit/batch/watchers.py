@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kits_submit.outcome import CaseResult, Watcher
+from kits_submit.batch.outcome import CaseResult, Watcher
 
 
 class Watchers(Watcher):

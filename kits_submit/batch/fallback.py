@@ -10,11 +10,11 @@ from pathlib import Path
 
 import numpy as np
 
-from kits_submit.cases import Case, prediction_path
+from kits_submit.batch.outcome import CaseResult, Watcher
 from kits_submit.errors import BudgetError, GeometryError, KitsError, VolumeError
-from kits_submit.outcome import CaseResult, Watcher
-from kits_submit.submission import write_prediction
-from kits_submit.volume import read_grid
+from kits_submit.files.cases import Case, prediction_path
+from kits_submit.files.output import write_prediction
+from kits_submit.files.volume import read_grid
 
 _FORGIVEN = {kind.exit_code for kind in (VolumeError, GeometryError, BudgetError)}
 

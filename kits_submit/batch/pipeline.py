@@ -20,26 +20,26 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from kits_submit import __version__
-from kits_submit.answers import Network, NotFinite
-from kits_submit.cases import Case
+from kits_submit.batch.outcome import CaseResult, Watcher
+from kits_submit.channels import Ahead, Worker
 from kits_submit.engine.crop import Cells
 from kits_submit.engine.model import Model
 from kits_submit.engine.protocol import Engine
 from kits_submit.engine.select import Selection
 from kits_submit.errors import DeviceError, InputError, KitsError, VolumeError
-from kits_submit.grid import resample_planes, target_shape
-from kits_submit.intensity import air, standardise
-from kits_submit.memory import peak_mb, reset_peak
-from kits_submit.outcome import CaseResult, Watcher
-from kits_submit.overlap import Ahead, Worker
-from kits_submit.patches import PatchPlan
-from kits_submit.postprocess import refine_in_place, volume_ml
+from kits_submit.files.cases import Case
+from kits_submit.files.output import write_prediction
+from kits_submit.files.volume import Grid, open_planes
+from kits_submit.inference.answers import Network, NotFinite
+from kits_submit.inference.grid import resample_planes, target_shape
+from kits_submit.inference.intensity import air, standardise
+from kits_submit.inference.patches import PatchPlan
+from kits_submit.inference.postprocess import refine_in_place, volume_ml
+from kits_submit.inference.restore import Restorer, Slab
+from kits_submit.inference.stitch import Arriving, batch_size, slabs
+from kits_submit.machine.memory import peak_mb, reset_peak
 from kits_submit.recipe import Recipe
-from kits_submit.restore import Restorer, Slab
-from kits_submit.stitch import Arriving, batch_size, slabs
-from kits_submit.submission import write_prediction
 from kits_submit.types import KIDNEY, TUMOR, Batch, Logits, Shape
-from kits_submit.volume import Grid, open_planes
 
 T = TypeVar("T")
 

@@ -15,9 +15,9 @@ import numpy as np
 import numpy.typing as npt
 
 from kits_submit.errors import GeometryError
-from kits_submit.nifti import replacing
+from kits_submit.files.nifti import replacing
+from kits_submit.files.volume import read_labels, read_volume
 from kits_submit.types import KIDNEY, TUMOR, Array, Image, Labels, Mask, Shape, Spacing
-from kits_submit.volume import read_labels, read_volume
 
 if TYPE_CHECKING:
     from PIL.Image import Image as Picture

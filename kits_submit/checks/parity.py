@@ -8,14 +8,14 @@ from importlib.resources import files
 
 import numpy as np
 
-from kits_submit.answers import part_alone
 from kits_submit.engine.crop import part_of
 from kits_submit.engine.model import Model
 from kits_submit.engine.onnxruntime import PROVIDERS, OnnxRuntimeEngine
 from kits_submit.engine.protocol import Engine
 from kits_submit.engine.select import Selection
 from kits_submit.errors import DeviceError, ModelError
-from kits_submit.intensity import standardise
+from kits_submit.inference.answers import part_alone
+from kits_submit.inference.intensity import standardise
 from kits_submit.recipe import Recipe
 from kits_submit.types import Batch, Logits
 

@@ -17,12 +17,12 @@ from pathlib import Path
 from typing import Any
 
 from kits_submit import __version__
-from kits_submit.cases import Case, prediction_path
+from kits_submit.batch.outcome import CaseResult, Watcher
 from kits_submit.engine.model import Model
 from kits_submit.errors import OutputError
-from kits_submit.outcome import CaseResult, Watcher
-from kits_submit.patches import PatchPlan
-from kits_submit.submission import MANIFEST, write_json
+from kits_submit.files.cases import Case, prediction_path
+from kits_submit.files.output import MANIFEST, write_json
+from kits_submit.inference.patches import PatchPlan
 
 _State = tuple[int, int, int]  # of a file: inode, size, time of change
 _FIELDS = {f.name for f in fields(CaseResult)} - {"trace"}

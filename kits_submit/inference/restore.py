@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kits_submit.grid import FloatArray, Neighbours, interpolation, resample_along
+from kits_submit.inference.grid import FloatArray, Neighbours, interpolation, resample_along
 from kits_submit.types import Labels, Logits, Probabilities, Shape
 
 Scores = Logits | Probabilities

@@ -6,15 +6,15 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from kits_submit.cases import Case
+from kits_submit.batch.outcome import CaseResult
+from kits_submit.batch.pipeline import refuse_impossible
 from kits_submit.errors import BudgetError, KitsError
-from kits_submit.grid import target_shape
-from kits_submit.limits import free_memory
-from kits_submit.outcome import CaseResult
-from kits_submit.pipeline import refuse_impossible
+from kits_submit.files.cases import Case
+from kits_submit.files.volume import Grid, read_grid
+from kits_submit.inference.grid import target_shape
+from kits_submit.machine.limits import free_memory
 from kits_submit.recipe import Recipe
 from kits_submit.types import Shape, Spacing
-from kits_submit.volume import Grid, read_grid
 
 # Measured by benchmarks/memory.py (docs/container.md): growth of the resident set over a process with its engine
 # loaded. It depends on the engine and on how much of the volume the kidneys' box takes (the rest is never touched), so

@@ -14,12 +14,12 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from kits_submit.answers import Answer, Network
 from kits_submit.engine.crop import Crop
 from kits_submit.engine.protocol import Engine
-from kits_submit.patches import PatchBox, PatchPlan, Span
+from kits_submit.inference.answers import Answer, Network
+from kits_submit.inference.patches import PatchBox, PatchPlan, Span
+from kits_submit.inference.restore import Slab, softmax
 from kits_submit.recipe import Recipe
-from kits_submit.restore import Slab, softmax
 from kits_submit.types import Image, Logits, Probabilities, Shape
 
 Told = Callable[[int, int], None]

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias, Union
 
 from kits_submit.errors import VolumeError
-from kits_submit.metaimage import SUFFIX, MetaHeader, open_metaimage, write_metaimage
-from kits_submit.nifti import Nifti, open_nifti, write_nifti
+from kits_submit.files.metaimage import SUFFIX, MetaHeader, open_metaimage, write_metaimage
+from kits_submit.files.nifti import Nifti, open_nifti, write_nifti
 from kits_submit.types import Array
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from typing import IO, Any
 import numpy as np
 
 from kits_submit.errors import VolumeError
-from kits_submit.nifti import CHUNK_BYTES, DAMAGED, DEFLATE_MAX_RATIO, Nifti, has_volume, replacing
+from kits_submit.files.nifti import CHUNK_BYTES, DAMAGED, DEFLATE_MAX_RATIO, Nifti, has_volume, replacing
 from kits_submit.types import Affine, Array
 
 SUFFIX = ".mha"

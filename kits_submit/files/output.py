@@ -11,18 +11,18 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from kits_submit.cases import GRAND_CHALLENGE_MASKS, prediction_path
 from kits_submit.errors import OutputError
-from kits_submit.nifti import replacing
+from kits_submit.files.cases import GRAND_CHALLENGE_MASKS, prediction_path
+from kits_submit.files.nifti import replacing
+from kits_submit.files.volume import Grid, write_labels
 from kits_submit.types import Labels
-from kits_submit.volume import Grid, write_labels
 
 MANIFEST = "run.json"
 SCORES = ("scores.csv", "scores.json")
 
 
 def write_prediction(folder: Path, case_id: str, labels: Labels, grid: Grid) -> Path:
-    """Write ZYX labels on the source grid, at `kits_submit.cases.prediction_path` below `folder`.
+    """Write ZYX labels on the source grid, at `kits_submit.files.cases.prediction_path` below `folder`.
 
     Raises:
         OutputError: the folder cannot be written.
@@ -37,8 +37,8 @@ def output_folder(folder: Path) -> Iterator[None]:
     """Make the folder, hold it against a second run, and prove that files can be written, before an hour is computed.
 
     An earlier run's scores go, so that they cannot be read as this one's, and half-written files of a run that was
-    killed; its masks stay, and its manifest, which `kits_submit.ledger` resumes from and replaces. The hold is a lock
-    that ends with this process and leaves no file.
+    killed; its masks stay, and its manifest, which `kits_submit.batch.ledger` resumes from and replaces. The hold is a
+    lock that ends with this process and leaves no file.
 
     Raises:
         OutputError: the folder cannot be written, or another run is writing into it.
