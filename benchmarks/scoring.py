@@ -142,7 +142,7 @@ def decompression(count: int) -> dict[str, Any]:
     """The share of the processor time that gunzipping the same files takes, over all pairs."""
     from isal import isal_zlib
 
-    from evaluation.matching import match
+    from evaluation.masks.matching import match
     from evaluation.score import score_pairs
 
     both = [pair for pair in match(LABELS / "kits19", LABELS / "kits23") if pair[1] and pair[2]][:count]

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 
-from evaluation.boxes import Bounds, MaskPair, foreground_boxes, tiles
 from evaluation.kits import (
     KITS19,
     KITS19_OFFICIAL,
@@ -20,11 +19,12 @@ from evaluation.kits import (
     Protocol,
     Target,
 )
-from evaluation.matching import Pair, Side
-from evaluation.overlap import Confusion
+from evaluation.masks.matching import Pair, Side
+from evaluation.measures.boxes import Bounds, MaskPair, foreground_boxes, tiles
+from evaluation.measures.overlap import Confusion
+from evaluation.measures.shell import Tile
+from evaluation.measures.surface import SurfaceTally
 from evaluation.report import Issue, Row
-from evaluation.shell import Tile
-from evaluation.surface import SurfaceTally
 from kits_submit.errors import InputError, KitsError, LabelError
 from kits_submit.types import Labels, Spacing
 
@@ -117,7 +117,7 @@ def measure(
             scores[f"{target.name}_sd"] = tally.surface_dice()
         targets += KITS23
         if rules.beyond:
-            from evaluation.beyond import measure_beyond
+            from evaluation.measures.beyond import measure_beyond
 
             scores |= measure_beyond(masks, boxes, confusion, tallies)
     empty = {target.name: confusion.overlap(target.labels).empty for target in targets}
@@ -143,10 +143,10 @@ def _usable(side: Side) -> Path | None:
 
 def _read(settings: Settings, prediction: Path | None, truth: Path) -> MaskPair:
     if settings.official_compat:
-        from evaluation.compat import read_officially
+        from evaluation.measures.compat import read_officially
 
         return read_officially(settings.protocol, prediction, truth)
-    from evaluation.reading import read_pair
+    from evaluation.masks.reading import read_pair
 
     return read_pair(prediction, truth)
 

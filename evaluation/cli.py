@@ -14,7 +14,7 @@ from evaluation.console import Stopped, note, progress, show, stoppable
 from kits_submit.errors import InputError, KitsError
 
 if TYPE_CHECKING:
-    from evaluation.matching import Pair
+    from evaluation.masks.matching import Pair
     from evaluation.report import Report
 
 DEFAULT_COMMAND = "score"
@@ -95,7 +95,7 @@ def score(
     Exit code 0 if every case was scored; else the kind of failure that the failed cases share (3 missing, 4 unreadable,
     5 geometry, 6 labels), 10 where they differ. The other cases' scores are written all the same.
     """
-    from evaluation.table import render, write_csv, write_json, write_markdown
+    from evaluation.tables.table import render, write_csv, write_json, write_markdown
 
     report = _score(predictions, labels, protocol, jobs, missing, official_compat=official_compat)
     for path, write in ((csv, write_csv), (json, write_json), (markdown, write_markdown)):
@@ -119,8 +119,8 @@ def compare(
     debug: DebugOption = False,  # noqa: ARG001 - `main` looks for it
 ) -> None:
     """Compare two runs case by case: differences B - A, bootstrap interval, Wilcoxon p, and what changed most."""
-    from evaluation.compare import compare as paired
-    from evaluation.compare import comparison_document, comparison_markdown, render_comparison
+    from evaluation.decisions.compare import compare as paired
+    from evaluation.decisions.compare import comparison_document, comparison_markdown, render_comparison
 
     _refuse_same([a, b])
     reports = [_score(run, labels, protocol, jobs, missing) for run in (a, b)]
@@ -145,8 +145,8 @@ def rank(
     debug: DebugOption = False,  # noqa: ARG001 - `main` looks for it
 ) -> None:
     """Rank submissions as KiTS21 and KiTS23 do, and say how stable each rank is under other draws of cases."""
-    from evaluation.rank import rank as ranked
-    from evaluation.rank import ranking_document, ranking_markdown, render_ranking
+    from evaluation.decisions.rank import rank as ranked
+    from evaluation.decisions.rank import ranking_document, ranking_markdown, render_ranking
 
     if len(submissions) < 2:
         raise InputError(f"{len(submissions)} submissions", fix="give two or more folders, then LABELS")
@@ -189,7 +189,7 @@ def _score(
     *,
     official_compat: bool = False,
 ) -> Report:
-    from evaluation.matching import match, unzipped
+    from evaluation.masks.matching import match, unzipped
     from evaluation.score import score_pairs
 
     with unzipped(predictions) as (folder, unusable):
@@ -220,7 +220,7 @@ def _finish(reports: list[tuple[str, Report]]) -> None:
 
 
 def _write(json: Path | None, markdown: Path | None, document: dict[str, Any], text: str) -> None:
-    from evaluation.layout import write_document, write_text
+    from evaluation.tables.layout import write_document, write_text
 
     if json is not None:
         write_document(document, json)

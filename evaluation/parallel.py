@@ -8,7 +8,7 @@ from multiprocessing import get_context
 from pathlib import Path
 
 from evaluation.case import Settings, score_case
-from evaluation.matching import Pair
+from evaluation.masks.matching import Pair
 from evaluation.report import Row
 from kits_submit.errors import KitsError
 from kits_submit.files.volume import read_grid

@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterable, Sequence
 from itertools import pairwise
 
 from evaluation.case import Settings
-from evaluation.matching import Pair
+from evaluation.decisions.statistics import aggregate
+from evaluation.masks.matching import Pair
 from evaluation.parallel import map_cases
 from evaluation.report import Issue, Report, Row
-from evaluation.statistics import aggregate
 from kits_submit.errors import InputError
 
 

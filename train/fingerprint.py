@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from evaluation.geometry import check_same_grid
+from evaluation.masks.geometry import check_same_grid
 from kits_submit.errors import InputError, LabelError
 from kits_submit.files.cases import Case
 from kits_submit.files.nifti import replacing

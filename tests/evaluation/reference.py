@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from evaluation.surfels import surfel_areas
+from evaluation.measures.surfels import surfel_areas
 
 Index = tuple[int, int, int]
 

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import evaluation.boxes
-from evaluation.boxes import MaskPair, foreground_boxes, padded, tiles
+import evaluation.measures.boxes
+from evaluation.measures.boxes import MaskPair, foreground_boxes, padded, tiles
 from tests.evaluation.conftest import label_maps
 
 
@@ -17,8 +17,8 @@ def test_each_corner_of_the_foreground_is_in_one_tile(
 ) -> None:
     pair = MaskPair.of(*maps, (1.0, 1.0, 1.0))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(evaluation.boxes, "BLOCK", block)
-        patch.setattr(evaluation.boxes, "TILE_VOXELS", voxels)
+        patch.setattr(evaluation.measures.boxes, "BLOCK", block)
+        patch.setattr(evaluation.measures.boxes, "TILE_VOXELS", voxels)
         found = list(tiles(foreground_boxes(pair)))
     covered = np.zeros([n + 1 for n in pair.shape], int)
     for bounds in found:

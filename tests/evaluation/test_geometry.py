@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from evaluation.geometry import check_same_grid
+from evaluation.masks.geometry import check_same_grid
 from kits_submit.errors import GeometryError
 from kits_submit.files.volume import read_grid
 from tests.conftest import kits_affine, save

@@ -8,10 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-import evaluation.boxes
-from evaluation.boxes import MaskPair, foreground_boxes, tiles
-from evaluation.lesions import MIN_LESION_ML, largest_diameter_mm, lesion_scores
-from evaluation.runs import components, runs_of
+import evaluation.measures.boxes
+from evaluation.measures.boxes import MaskPair, foreground_boxes, tiles
+from evaluation.measures.lesions import MIN_LESION_ML, largest_diameter_mm, lesion_scores
+from evaluation.measures.runs import components, runs_of
 from tests.evaluation import reference
 from tests.evaluation.conftest import SPACINGS, blob, label_maps
 
@@ -102,7 +102,7 @@ def test_the_diameter_is_that_of_all_pairs(mask: np.ndarray, spacing: tuple[floa
 def test_components_are_those_of_a_flood_fill(maps: tuple[np.ndarray, np.ndarray], voxels: int) -> None:
     pair = MaskPair.of(*maps, MM)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(evaluation.boxes, "TILE_VOXELS", voxels)
+        patch.setattr(evaluation.measures.boxes, "TILE_VOXELS", voxels)
         runs = runs_of(pair.truth, tiles(foreground_boxes(pair)), 2)
     numbers = components(runs)
     found: dict[int, set[tuple[int, ...]]] = {}

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from evaluation.matching import match, unzipped
+from evaluation.masks.matching import match, unzipped
 from kits_submit.errors import InputError, OutputError
 from tests.conftest import save
 
@@ -162,7 +162,7 @@ def test_no_space_to_unpack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         raise OSError(errno.ENOSPC, "No space left on device")
 
     source = zipped(tmp_path, "prediction_1.nii.gz")
-    monkeypatch.setattr("evaluation.matching.shutil.copyfileobj", full)
+    monkeypatch.setattr("evaluation.masks.matching.shutil.copyfileobj", full)
     with pytest.raises(OutputError, match="No space left on device"), unzipped(source):
         pass
 

@@ -10,7 +10,7 @@ import pytest
 
 from evaluation import parallel
 from evaluation.case import Settings
-from evaluation.matching import match
+from evaluation.masks.matching import match
 from evaluation.parallel import map_cases
 from kits_submit.machine.limits import FreeMemory
 from tests.evaluation.conftest import kidney_with_tumor

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from evaluation.case import score_masks
-from evaluation.matching import match
+from evaluation.masks.matching import match
 from evaluation.report import Report
 from evaluation.score import score_pairs
 from kits_submit.errors import InputError

@@ -7,8 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evaluation.report import Row
-from evaluation.statistics import (
+from evaluation.decisions.statistics import (
     aggregate,
     bootstrap_means,
     competition_ranks,
@@ -17,6 +16,7 @@ from evaluation.statistics import (
     lesion_rates,
     wilcoxon_p,
 )
+from evaluation.report import Row
 
 
 def rows(key: str, *values: float) -> list[Row]:

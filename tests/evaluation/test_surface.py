@@ -5,14 +5,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import evaluation.boxes
-import evaluation.shell
-from evaluation.boxes import MaskPair, foreground_boxes, tiles
+import evaluation.measures.boxes
+import evaluation.measures.shell
 from evaluation.case import score_masks
 from evaluation.kits import KITS23, Target
-from evaluation.shell import MAX_STEPS, Tile, steps_within
-from evaluation.surface import SurfaceTally
-from evaluation.surfels import surfel_areas
+from evaluation.measures.boxes import MaskPair, foreground_boxes, tiles
+from evaluation.measures.shell import MAX_STEPS, Tile, steps_within
+from evaluation.measures.surface import SurfaceTally
+from evaluation.measures.surfels import surfel_areas
 from tests.evaluation import reference
 from tests.evaluation.conftest import SPACINGS, blob, kidney_with_tumor, label_maps
 
@@ -76,8 +76,8 @@ def test_tiles_and_blocks_of_any_size_give_the_same(
 ) -> None:
     expected = score_masks(*maps, spacing, "all")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(evaluation.boxes, "TILE_VOXELS", voxels)
-        patch.setattr(evaluation.boxes, "BLOCK", 1 + voxels % 3)
+        patch.setattr(evaluation.measures.boxes, "TILE_VOXELS", voxels)
+        patch.setattr(evaluation.measures.boxes, "BLOCK", 1 + voxels % 3)
         found = score_masks(*maps, spacing, "kits23")
     assert found == pytest.approx({key: expected[key] for key in found}, abs=1e-12)
 
@@ -89,7 +89,7 @@ def test_the_tree_that_replaces_many_steps_gives_the_same(
 ) -> None:
     expected = score_masks(*maps, spacing, "kits23")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(evaluation.shell, "MAX_STEPS", 1)
+        patch.setattr(evaluation.measures.shell, "MAX_STEPS", 1)
         assert score_masks(*maps, spacing, "kits23") == pytest.approx(expected, abs=1e-12)
 
 

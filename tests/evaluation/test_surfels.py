@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from evaluation.surfels import borders, neighbour_codes, surfel_areas
+from evaluation.measures.surfels import borders, neighbour_codes, surfel_areas
 from tests.evaluation import reference
 from tests.evaluation.conftest import SPACINGS, blob
 

@@ -11,15 +11,15 @@ import pytest
 from rich.console import Console
 from rich.table import Table
 
-from evaluation.compare import compare, comparison_document, comparison_markdown, render_comparison
+from evaluation.decisions.compare import compare, comparison_document, comparison_markdown, render_comparison
+from evaluation.decisions.rank import rank, ranking_document, ranking_markdown, render_ranking
+from evaluation.decisions.statistics import aggregate
 from evaluation.kits import PROTOCOLS
-from evaluation.layout import label, markdown_table, shown
-from evaluation.matching import match
-from evaluation.rank import rank, ranking_document, ranking_markdown, render_ranking
+from evaluation.masks.matching import match
 from evaluation.report import Issue, Report, Row
 from evaluation.score import score_pairs
-from evaluation.statistics import aggregate
-from evaluation.table import as_document, as_markdown, render, write_csv, write_json, write_markdown
+from evaluation.tables.layout import label, markdown_table, shown
+from evaluation.tables.table import as_document, as_markdown, render, write_csv, write_json, write_markdown
 from kits_submit.errors import InputError, OutputError
 from tests.evaluation.conftest import kidney_with_tumor
 

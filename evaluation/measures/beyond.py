@@ -7,11 +7,11 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from evaluation.boxes import Bounds, MaskPair, tiles
 from evaluation.kits import KITS23, Labelset
-from evaluation.lesions import lesion_scores
-from evaluation.overlap import Confusion, Overlap
-from evaluation.surface import SurfaceTally
+from evaluation.measures.boxes import Bounds, MaskPair, tiles
+from evaluation.measures.lesions import lesion_scores
+from evaluation.measures.overlap import Confusion, Overlap
+from evaluation.measures.surface import SurfaceTally
 from kits_submit.types import Labels
 
 

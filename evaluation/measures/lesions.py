@@ -14,10 +14,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from evaluation.boxes import Bounds, MaskPair, tiles
+from evaluation.decisions.statistics import lesion_rates
 from evaluation.kits import SIZES, TUMOR
-from evaluation.runs import Integers, Runs, components, meeting, runs_of
-from evaluation.statistics import lesion_rates
+from evaluation.measures.boxes import Bounds, MaskPair, tiles
+from evaluation.measures.runs import Integers, Runs, components, meeting, runs_of
 from kits_submit.types import Spacing
 
 # KiTS19's stray components are at most 0.02 mL and its smallest tumor is 0.82 mL (measured on its 210 label maps).

@@ -8,8 +8,8 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
-from evaluation.boxes import Bounds, MaskPair, extent, padded
-from evaluation.surfels import Codes, borders, neighbour_codes
+from evaluation.measures.boxes import Bounds, MaskPair, extent, padded
+from evaluation.measures.surfels import Codes, borders, neighbour_codes
 from kits_submit.types import Labels, Mask, Shape, Spacing
 
 MAX_STEPS = 8000  # in the box around; with more (tiny voxels) a k-d tree is faster than looking

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from evaluation.decisions.statistics import interval95, wilcoxon_p
 from evaluation.kits import badness
-from evaluation.layout import finite, label, markdown_table, plain_table, section, shown, signed, stacked
 from evaluation.report import Report
-from evaluation.statistics import interval95, wilcoxon_p
+from evaluation.tables.layout import finite, label, markdown_table, plain_table, section, shown, signed, stacked
 from kits_submit.errors import InputError
 
 if TYPE_CHECKING:

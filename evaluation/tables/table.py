@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evaluation.kits import SIZES
-from evaluation.layout import (
+from evaluation.report import Report, Row, Summary
+from evaluation.tables.layout import (
     UNDEFINED,
     finite,
     label,
@@ -22,7 +23,6 @@ from evaluation.layout import (
     write_document,
     write_text,
 )
-from evaluation.report import Report, Row, Summary
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from evaluation.decisions.statistics import bootstrap_means, competition_ranks, kits_ranks
 from evaluation.kits import KITS23
-from evaluation.layout import markdown_table, plain_table, section
 from evaluation.report import Report
-from evaluation.statistics import bootstrap_means, competition_ranks, kits_ranks
+from evaluation.tables.layout import markdown_table, plain_table, section
 from kits_submit.errors import InputError
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from evaluation.boxes import Bounds, MaskPair, padded
+from evaluation.measures.boxes import Bounds, MaskPair, padded
 
 LABELS = 256
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from evaluation.boxes import Bounds
+from evaluation.measures.boxes import Bounds
 from kits_submit.types import Labels, Shape
 
 Integers = npt.NDArray[np.int64]

@@ -5,8 +5,8 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from evaluation.boxes import MaskPair
-from evaluation.geometry import check_same_grid
+from evaluation.masks.geometry import check_same_grid
+from evaluation.measures.boxes import MaskPair
 from kits_submit.files.volume import read_grid, read_labels
 
 

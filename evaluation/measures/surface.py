@@ -16,8 +16,8 @@ import numpy as np
 import numpy.typing as npt
 
 from evaluation.kits import Target
-from evaluation.shell import Shell, Steps, Tile, steps_within
-from evaluation.surfels import Codes, surfel_areas
+from evaluation.measures.shell import Shell, Steps, Tile, steps_within
+from evaluation.measures.surfels import Codes, surfel_areas
 from kits_submit.types import Spacing
 
 Floats = npt.NDArray[np.float64]
