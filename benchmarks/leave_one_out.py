@@ -34,11 +34,11 @@ from kits_submit.inference.postprocess import refine, volume_ml
 from kits_submit.recipe import Recipe
 from kits_submit.types import TUMOR, Labels, Spacing
 from train import BEST, best_of
-from train.checkpoint import Checkpoint, load_checkpoint
-from train.cohort import IMPLANTS
+from train.data.cohort import IMPLANTS
+from train.fit.checkpoint import Checkpoint, load_checkpoint
+from train.fit.validate import CaseScore, predict_case
 from train.network.deeplab import DeepLab3D
 from train.presets import preset
-from train.validate import CaseScore, predict_case
 
 STRAY_MM = 30.0
 LARGE_ML = 20.0

@@ -28,21 +28,21 @@ from torch import Tensor
 
 from kits_submit.files.cases import Case, find_cases
 from kits_submit.inference.intensity import air
-from train.augment import Augmenter
-from train.checkpoint import Checkpoint, load_checkpoint, load_state, save_checkpoint
 from train.cli import load_start
-from train.cohort import IMPLANTS
+from train.compute.device import numpy_on_one_thread
+from train.compute.distributed import Workers
 from train.config import TrainConfig
-from train.dataset import Dataset, prepare_dataset
-from train.device import numpy_on_one_thread
-from train.distributed import Workers
-from train.events import Silence
-from train.losses import combined_loss
+from train.data.cohort import IMPLANTS
+from train.data.dataset import Dataset, prepare_dataset
+from train.data.sampler import Sampler
+from train.fit.checkpoint import Checkpoint, load_checkpoint, load_state, save_checkpoint
+from train.fit.losses import combined_loss
+from train.fit.schedule import cosine
 from train.network.deeplab import DeepLab3D
 from train.network.variants import architecture_of
 from train.presets import preset
-from train.sampler import Sampler
-from train.schedule import cosine
+from train.records.events import Silence
+from train.synthesis.augment import Augmenter
 
 SLOTS = 6  # batches of a training that are drawn ahead
 WARM_UP = 3

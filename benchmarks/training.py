@@ -31,17 +31,17 @@ from kits_submit.phantom import write_phantoms
 
 if TYPE_CHECKING:
     from kits_submit.recipe import Recipe
-    from train.cache import CachedCase
     from train.config import TrainConfig
-    from train.sampler import Sampler
+    from train.data.cache import CachedCase
+    from train.data.sampler import Sampler
 
 OUT = Path("build/bench/training.json")
 
 
 def sampler(folder: Path) -> dict[str, float]:
-    from train.cache import CachedCase
-    from train.cache import write_case as write_cached
-    from train.sampler import Sampler
+    from train.data.cache import CachedCase
+    from train.data.cache import write_case as write_cached
+    from train.data.sampler import Sampler
 
     rng = np.random.default_rng(0)
     shape = (150, 420, 420)  # a case of KiTS19 at its median spacing
@@ -78,9 +78,9 @@ def _drop(folder: Path) -> None:
 
 def step(folder: Path) -> dict[str, float]:
     from kits_submit.inference.intensity import air
-    from train.augment import Augmenter
+    from train.data.sampler import Sampler
     from train.presets import preset
-    from train.sampler import Sampler
+    from train.synthesis.augment import Augmenter
 
     config = replace(preset("shipped"), max_steps=12, loaders=2)
     cases, recipe = _phantom_cases(folder, config)
@@ -103,8 +103,8 @@ def _steps(drawn: Sampler, config: TrainConfig) -> tuple[float, float, float]:
     """Median seconds of our steps and of bare ones, in turns, and the share of ours spent waiting for patches."""
     import torch
 
-    from train.loop import Limits, StepReport, Trainer, to_tensors
-    from train.losses import combined_loss
+    from train.fit.loop import Limits, StepReport, Trainer, to_tensors
+    from train.fit.losses import combined_loss
     from train.network.deeplab import DeepLab3D
     from train.network.depthwise import DepthwiseConv3d
 
@@ -148,8 +148,8 @@ def _steps(drawn: Sampler, config: TrainConfig) -> tuple[float, float, float]:
 
 def _phantom_cases(folder: Path, config: TrainConfig) -> tuple[list[CachedCase], Recipe]:
     from kits_submit.files.cases import find_cases
-    from train.cache import cache_case
-    from train.fingerprint import make_recipe, measure
+    from train.data.cache import cache_case
+    from train.data.fingerprint import make_recipe, measure
 
     write_phantoms(folder / "data", 4, 77, matrix=256, max_slices=110)
     cases = find_cases(folder / "data")
@@ -160,8 +160,8 @@ def _phantom_cases(folder: Path, config: TrainConfig) -> tuple[list[CachedCase],
 def paper(_: Path) -> dict[str, float]:
     import torch
 
-    from train.device import Precision
-    from train.loop import train_step
+    from train.compute.device import Precision
+    from train.fit.loop import train_step
     from train.network.deeplab import DeepLab3D
     from train.presets import preset
 
@@ -180,8 +180,8 @@ def cache(folder: Path) -> dict[str, float]:
     from kits_submit.files.cases import find_cases
     from kits_submit.phantom.draw import Phantom
     from kits_submit.phantom.write import write_phantom
-    from train.cache import cache_case
-    from train.fingerprint import make_recipe, measure
+    from train.data.cache import cache_case
+    from train.data.fingerprint import make_recipe, measure
     from train.presets import preset
 
     if not (folder / "case_00000").is_dir():  # in another process: drawing would count
@@ -202,11 +202,11 @@ def cache(folder: Path) -> dict[str, float]:
 def falls(folder: Path) -> dict[str, float]:
     import torch
 
-    from train.loop import Limits, StepReport, Trainer
+    from train.data.sampler import Sampler
+    from train.fit.loop import Limits, StepReport, Trainer
     from train.network.deeplab import DeepLab3D
     from train.network.variants import architecture_of
     from train.presets import TABLE_2, TABLE_3, preset
-    from train.sampler import Sampler
 
     demo = replace(preset("demo"), max_steps=30, patch=(24, 24, 24), batch=4, patients=4)
     cases, _ = _phantom_cases(folder, demo)

@@ -93,7 +93,7 @@ def export(
     from export.verify import demand_parity, verify, write_report
     from kits_submit.commands.plan import patch_plan
     from kits_submit.files.nifti import replacing
-    from train.checkpoint import load_checkpoint
+    from train.fit.checkpoint import load_checkpoint
 
     trained = load_checkpoint(checkpoint).leaning(tumor_shift)
     trained = trained.planned(patch_plan(trained.recipe, patch, margin, None))

@@ -14,7 +14,7 @@ import torch
 from export.crop import add_crop
 from export.graph import INPUT, INPUT_AXES, OPSET, OUTPUT, Logits, check_graph, output_axes
 from kits_submit.recipe import METADATA_KEY, Recipe
-from train.checkpoint import Checkpoint
+from train.fit.checkpoint import Checkpoint
 from train.network.deeplab import DeepLab3D
 
 if TYPE_CHECKING:

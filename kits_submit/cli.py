@@ -41,7 +41,7 @@ def build_app() -> typer.Typer:
     from kits_submit.commands.run import run_command
     from train.cli import train_command
     from train.cli_study import ablate_command, tune_command
-    from train.implant_cases import implant_command
+    from train.synthesis.implant_cases import implant_command
 
     app = typer.Typer(
         no_args_is_help=True,

@@ -1,6 +1,6 @@
 """`Recipe`: what the network expects of a volume and how its output becomes a mask.
 
-It is the one contract between training and inference: made once by `train.fingerprint`, carried in the checkpoint,
+It is the one contract between training and inference: made once by `train.data.fingerprint`, carried in the checkpoint,
 embedded in the ONNX file's metadata under `METADATA_KEY`. The runtime needs nothing but that file.
 """
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.conftest import recipe
-from train.augment import Augmenter, mirror, thickened
+from train.synthesis.augment import Augmenter, mirror, thickened
 
 RECIPE = recipe(spacing_mm=(3.0, 1.5, 1.5))
 LOW, HIGH = -2.0, 5.0  # its window, standardised
@@ -77,7 +77,7 @@ def test_bowel_loops_are_background_that_may_be_as_bright_as_a_kidney(seed: int)
 
 
 def test_a_bowel_loop_is_dim_to_beyond_the_window_and_may_hold_gas_above(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("train.augment.LOOPS", 1)
+    monkeypatch.setattr("train.synthesis.augment.LOOPS", 1)
     image, label = np.full((24, 40, 40), -1, np.float32), np.zeros((24, 40, 40), np.uint8)
     brightest, gas = [], 0
     for seed in range(60):

@@ -10,8 +10,8 @@ import torch
 
 from kits_submit.errors import InputError, ModelError, OutputError
 from tests.training import CONFIG, RECIPE, trainer
-from train.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from train.loop import Limits
+from train.fit.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from train.fit.loop import Limits
 from train.network.deeplab import Architecture, DeepLab3D
 from train.stage import make_checkpoint
 

@@ -20,7 +20,7 @@ from kits_submit.engine.model import load_model
 from kits_submit.engine.onnxruntime import OnnxRuntimeEngine
 from kits_submit.errors import InputError, ModelError
 from kits_submit.recipe import METADATA_KEY, Recipe
-from train.checkpoint import Checkpoint, save_checkpoint
+from train.fit.checkpoint import Checkpoint, save_checkpoint
 from train.network.deeplab import Architecture, DeepLab3D
 from train.presets import preset
 

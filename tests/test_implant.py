@@ -18,10 +18,10 @@ from kits_submit.cli import build_app
 from kits_submit.errors import InputError
 from kits_submit.types import BACKGROUND, KIDNEY, TUMOR
 from tests.conftest import present, save
-from train.displace import GROWN, REACH, displace
-from train.fingerprint import read_pair
-from train.implant import implant
-from train.scene import Scene
+from train.data.fingerprint import read_pair
+from train.synthesis.displace import GROWN, REACH, displace
+from train.synthesis.implant import implant
+from train.synthesis.scene import Scene
 
 SPACING = (3.0, 1.5, 1.5)
 FULL = np.ones((3, 3, 3), np.bool_)

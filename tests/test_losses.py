@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from train.losses import combined_loss, focal_loss, tversky_loss
+from train.fit.losses import combined_loss, focal_loss, tversky_loss
 
 Float = npt.NDArray[np.float64]
 

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from kits_submit.errors import InputError
 from kits_submit.types import Labels, Shape
 from tests.conftest import recipe
-from train.augment import Augmenter, mirror
-from train.cache import CachedCase, write_case
-from train.sampler import Sampler, cut_patch, draw_centre, nth_absent
+from train.data.cache import CachedCase, write_case
+from train.data.sampler import Sampler, cut_patch, draw_centre, nth_absent
+from train.synthesis.augment import Augmenter, mirror
 
 SHAPE = (6, 8, 10)
 

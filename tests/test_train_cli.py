@@ -15,13 +15,13 @@ from typer.testing import CliRunner, Result
 from kits_submit.errors import InputError
 from tests.test_train_data import phantom, write_case
 from train.cli import train_command
-from train.cohort import draw_phantoms
+from train.compute.distributed import Workers
 from train.config import TrainConfig
-from train.display import RunDisplay
-from train.distributed import Workers
-from train.loop import StepReport
+from train.data.cohort import draw_phantoms
+from train.fit.loop import StepReport
+from train.fit.validate import CaseScore
 from train.presets import preset
-from train.validate import CaseScore
+from train.records.display import RunDisplay
 
 TINY = replace(
     preset("demo"),
@@ -53,7 +53,7 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
         for i in range(cases):
             write_case(out / f"case_{i:05d}", *phantom(seed + i))
 
-    monkeypatch.setattr("train.cohort.write_phantoms", write)
+    monkeypatch.setattr("train.data.cohort.write_phantoms", write)
     return calls
 
 

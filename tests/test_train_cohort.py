@@ -13,10 +13,10 @@ from tests.conftest import save
 from tests.test_implant import scan
 from tests.test_train_data import phantom, write_case
 from tests.training import SMALL, Heard
-from train.cohort import Cohort, gather_cohort
+from train.compute.distributed import Workers
 from train.config import TrainConfig
-from train.distributed import Workers
-from train.fingerprint import content_hash
+from train.data.cohort import Cohort, gather_cohort
+from train.data.fingerprint import content_hash
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +75,7 @@ def test_phantoms_beside_data_only_train(tmp_path: Path, monkeypatch: pytest.Mon
         for i in range(cases):
             write_case(out / f"case_{i:05d}", *phantom(seed + i))
 
-    monkeypatch.setattr("train.cohort.write_phantoms", write)
+    monkeypatch.setattr("train.data.cohort.write_phantoms", write)
     cohort = gather(data, tmp_path, beside_phantoms=2)
     assert names(cohort)[3:] == ["phantom_00000", "phantom_00001"]
     split = cohort.split(set(names(cohort)), configured(holdout=0.6))
@@ -108,7 +108,7 @@ def test_only_the_first_worker_draws(tmp_path: Path, data: Path, monkeypatch: py
             return [value]
 
     waited: list[object] = []
-    monkeypatch.setattr("train.cohort.replacing", lambda *_: pytest.fail("draws"))
+    monkeypatch.setattr("train.data.cohort.replacing", lambda *_: pytest.fail("draws"))
     cohort = gather_cohort(data, configured(implants=1), tmp_path, Heard(), Waiting(rank=1))
     assert len(waited) == 1
     assert names(cohort) == ["case_00003", "case_00004", "case_00005"]

@@ -13,11 +13,11 @@ from kits_submit.errors import GeometryError, InputError, LabelError, OutputErro
 from kits_submit.files.cases import Case, find_cases
 from kits_submit.recipe import Recipe
 from kits_submit.types import Image, Labels
-from train.cache import cache_case, slices_to_keep
 from train.config import TrainConfig
-from train.fingerprint import clipped_moments, content_hash, foreground_histogram, make_recipe, measure, percentile
+from train.data.cache import cache_case, slices_to_keep
+from train.data.fingerprint import clipped_moments, content_hash, foreground_histogram, make_recipe, measure, percentile
+from train.data.splits import split_cases
 from train.presets import preset
-from train.splits import split_cases
 
 AFFINE = np.array([[0, 0, -1.5, 0], [0, -1.5, 0, 0], [-3.0, 0, 0, 0], [0, 0, 0, 1]])  # I P L, 3.0 x 1.5 x 1.5 mm
 

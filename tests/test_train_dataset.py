@@ -14,14 +14,14 @@ from kits_submit.errors import GeometryError, InputError, LabelError, MixedError
 from kits_submit.recipe import Recipe
 from tests.test_train_data import phantom, write_case
 from tests.training import RECIPE, SMALL, Heard, train, write_cases
-from train.cohort import KNOWN_BAD
-from train.dataset import Dataset, prepare_dataset, same_data
-from train.distributed import Workers
-from train.fingerprint import measure
-from train.journal import HEADS, Journal, read_rows
-from train.loop import StepReport
-from train.pictures import draw_curves, draw_montage, panel_of
-from train.validate import CaseScore
+from train.compute.distributed import Workers
+from train.data.cohort import KNOWN_BAD
+from train.data.dataset import Dataset, prepare_dataset, same_data
+from train.data.fingerprint import measure
+from train.fit.loop import StepReport
+from train.fit.validate import CaseScore
+from train.records.journal import HEADS, Journal, read_rows
+from train.records.pictures import draw_curves, draw_montage, panel_of
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -108,7 +108,7 @@ def test_known_bad_cases_are_named_and_left_out_on_request_alone(omit: bool, tmp
 def test_a_case_measured_before_is_not_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     case = write_case(tmp_path / "case_00000", *phantom(0))
     first = measure(case, tmp_path / "facts")
-    monkeypatch.setattr("train.fingerprint.read_pair", None)
+    monkeypatch.setattr("train.data.fingerprint.read_pair", None)
     again = measure(case, tmp_path / "facts")
     assert (again.case_id, again.sha256, again.spacing_mm) == (
         first.case_id,

@@ -16,10 +16,10 @@ from torch import Tensor
 from kits_submit.errors import ModelError
 from tests.training import CONFIG, trainer
 from train.config import TrainConfig
-from train.ema import MeanWeights
-from train.loop import Limits, StepReport, Trainer
+from train.fit.ema import MeanWeights
+from train.fit.loop import Limits, StepReport, Trainer
+from train.fit.schedule import Plateau, cosine
 from train.network.deeplab import DeepLab3D
-from train.schedule import Plateau, cosine
 
 
 @pytest.fixture(autouse=True, scope="module")

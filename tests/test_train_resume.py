@@ -16,8 +16,8 @@ import torch
 from kits_submit.errors import InputError, KitsError, ModelError, OutputError
 from tests.test_train_data import phantom, write_case
 from tests.training import SMALL, Heard, train, write_cases
-from train.cache import clear_unfinished
-from train.checkpoint import load_checkpoint, save_checkpoint
+from train.data.cache import clear_unfinished
+from train.fit.checkpoint import load_checkpoint, save_checkpoint
 from train.network.deeplab import Architecture
 from train.run import begin, stored_config
 

@@ -13,11 +13,11 @@ from torch import Tensor
 from kits_submit.errors import InputError
 from tests.test_train_data import phantom, write_case
 from tests.training import RECIPE, SMALL, Heard, train, write_cases
-from train.cache import CachedCase
-from train.cache import write_case as write_cached
-from train.checkpoint import load_checkpoint
+from train.data.cache import CachedCase
+from train.data.cache import write_case as write_cached
+from train.fit.checkpoint import load_checkpoint
+from train.fit.validate import CaseScore, predict_volume, validate
 from train.network.deeplab import Architecture, DeepLab3D
-from train.validate import CaseScore, predict_volume, validate
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -20,13 +20,13 @@ from kits_submit.recipe import Refinement
 from kits_submit.types import Labels
 from tests.conftest import present
 from tests.training import SMALL, Heard, train, trainer, write_cases
-from train.ablation import ORDER, ROWS, TITLES, configs, markdown, means
-from train.checkpoint import load_checkpoint
 from train.cli_study import ablate_command, tune_command
-from train.loop import Limits, StepReport
+from train.fit.checkpoint import load_checkpoint
+from train.fit.loop import Limits, StepReport
+from train.fit.validate import CaseScore, mean_score
 from train.presets import TABLE_2, TABLE_3, preset
-from train.tune import CHOICES, Predicted, tune
-from train.validate import CaseScore, mean_score
+from train.studies.ablation import ORDER, ROWS, TITLES, configs, markdown, means
+from train.studies.tune import CHOICES, Predicted, tune
 
 OFF = Refinement(0, 0, 0, 0, 0, tumor_needs_kidney=False)
 SPACING = (10.0, 10.0, 10.0)  # a voxel is 1 mL

@@ -16,12 +16,12 @@ from torch import nn
 from kits_submit.errors import DeviceError
 from tests.test_sampler import cached, label_of, sampler
 from tests.training import SMALL, write_cases
-from train.checkpoint import load_checkpoint
+from train.compute.device import Precision, choose_device
+from train.compute.distributed import SharedBatchNorm, Workers, synchronise
 from train.config import TrainConfig
-from train.device import Precision, choose_device
-from train.distributed import SharedBatchNorm, Workers, synchronise
+from train.data.prefetch import Prefetcher
+from train.fit.checkpoint import load_checkpoint
 from train.network.deeplab import DeepLab3D
-from train.prefetch import Prefetcher
 
 ROOT = Path(__file__).parents[1]
 TORCHRUN = Path(sys.executable).parent / "torchrun"

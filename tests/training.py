@@ -10,16 +10,16 @@ import torch
 
 from kits_submit.recipe import Recipe
 from tests.test_train_data import phantom, write_case
+from train.compute.distributed import Workers
 from train.config import TrainConfig
-from train.distributed import Workers
-from train.loop import StepReport, Trainer
+from train.data.sampler import PatchBatch, Sampler
+from train.fit.loop import StepReport, Trainer
+from train.fit.validate import CaseScore
 from train.network.deeplab import DeepLab3D
 from train.network.variants import architecture_of
 from train.presets import preset
 from train.run import Request, run_training
-from train.sampler import PatchBatch, Sampler
 from train.stage import Place, StageResult
-from train.validate import CaseScore
 
 RECIPE = Recipe((3.0, 1.5, 1.5), (-100.0, 300.0), 100.0, 50.0, patch=(16, 16, 24), margin=(2, 4, 4))
 CONFIG = replace(
@@ -61,7 +61,7 @@ def trainer(config: TrainConfig = CONFIG, seed: int = 0) -> Trainer:
 
 
 class Heard:
-    """`train.events.Events` that remembers."""
+    """`train.records.events.Events` that remembers."""
 
     def __init__(self) -> None:
         self.stages: list[str] = []

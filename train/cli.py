@@ -12,19 +12,19 @@ import typer
 
 from kits_submit.errors import InputError
 from train import CHECKPOINT, best_of
-from train.display import RunDisplay
 from train.flags import base_config, make_config, printed, with_config_flags
 from train.presets import preset as named_preset
+from train.records.display import RunDisplay
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from train.checkpoint import Checkpoint
+    from train.compute.distributed import Workers
     from train.config import TrainConfig
-    from train.distributed import Workers
-    from train.events import Events
+    from train.fit.checkpoint import Checkpoint
+    from train.fit.validate import CaseScore
+    from train.records.events import Events
     from train.stage import StageResult
-    from train.validate import CaseScore
 
 DataOption = Annotated[
     Path | None, typer.Option(help="Folder of labelled cases (KiTS layout). Without it, phantoms are drawn.")
@@ -114,14 +114,14 @@ def load_start(source: Path) -> Checkpoint:
     Raises:
         InputError, ModelError: not there, or not readable.
     """
-    from train.checkpoint import load_checkpoint
+    from train.fit.checkpoint import load_checkpoint
 
     return load_checkpoint((best_of(source) or source / CHECKPOINT) if source.is_dir() else source)
 
 
 def phantoms_of(run: Path, config: TrainConfig, events: Events, workers: Workers) -> Path:
     """`config.phantoms` synthetic cases to train on, drawn by the first worker, the others waiting."""
-    from train.cohort import PHANTOMS, draw_phantoms
+    from train.data.cohort import PHANTOMS, draw_phantoms
 
     events.said(f"no --data: training on {config.phantoms} phantoms, synthetic cases in {run / PHANTOMS}")
     return draw_phantoms(run, config.phantoms, config.seed, events, workers)
@@ -155,10 +155,10 @@ def _trained(
     threads: int | None,
 ) -> StageResult | None:
     """The result for the first worker, None for the others."""
-    from train.device import choose_device
-    from train.distributed import joined
-    from train.events import Silence
-    from train.loop import Limits
+    from train.compute.device import choose_device
+    from train.compute.distributed import joined
+    from train.fit.loop import Limits
+    from train.records.events import Silence
     from train.run import Request, begin, run_training
     from train.stage import Place
 
@@ -193,7 +193,7 @@ def score_table(title: str, rows: Sequence[tuple[str, Sequence[CaseScore]]]) -> 
     """The mean of each row's cases in percent, in the columns of the paper's tables."""
     from rich.table import Table
 
-    from train.validate import MEASURES, mean_score
+    from train.fit.validate import MEASURES, mean_score
 
     table = Table(title=title, title_justify="left")
     table.add_column("")

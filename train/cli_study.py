@@ -21,14 +21,14 @@ from train.cli import (
     score_table,
     set_threads,
 )
-from train.display import RunDisplay
 from train.flags import base_config, make_config, printed, with_config_flags
 from train.presets import preset as named_preset
+from train.records.display import RunDisplay
 
 if TYPE_CHECKING:
-    from train.ablation import Numbers
     from train.config import TrainConfig
     from train.stage import StageResult
+    from train.studies.ablation import Numbers
 
 
 def tune_command(
@@ -43,9 +43,9 @@ def tune_command(
     from rich.console import Console
 
     need_torch()
-    from train.checkpoint import load_checkpoint
-    from train.device import choose_device
-    from train.study import told, tune_run
+    from train.compute.device import choose_device
+    from train.fit.checkpoint import load_checkpoint
+    from train.studies.study import told, tune_run
 
     source = data or run / "phantoms"
     if data is None and not source.is_dir():
@@ -89,7 +89,7 @@ def ablate_command(
     """
     from rich.console import Console
 
-    from train.ablation import configs, markdown, render, table_path
+    from train.studies.ablation import configs, markdown, render, table_path
 
     base = make_config(base_config(preset, config_file, named_preset("paper")), config_file, flags)
     grid = configs(table, base)
@@ -125,13 +125,13 @@ def _train_rows(
     threads: int | None,
 ) -> tuple[dict[str, Numbers], int] | None:
     """Our numbers and how many cases they are of, for the first worker; None for the others."""
-    from train.ablation import means
-    from train.device import choose_device
-    from train.distributed import joined
-    from train.events import Events, Silence
-    from train.loop import Limits
+    from train.compute.device import choose_device
+    from train.compute.distributed import joined
+    from train.fit.loop import Limits
+    from train.records.events import Events, Silence
     from train.run import Request, begin, run_training
     from train.stage import Place
+    from train.studies.ablation import means
 
     set_threads(threads)
     chosen = choose_device(device)

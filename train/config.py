@@ -74,7 +74,10 @@ class TrainConfig:
     skip_bad_cases: bool = switch("Train on the rest where cases cannot be read, instead of none.")
 
     implants: int = option(
-        0, WHOLE, _AT_LEAST_0, "Copies of each case with tumors drawn into its kidneys, beside it (train.implant)."
+        0,
+        WHOLE,
+        _AT_LEAST_0,
+        "Copies of each case with tumors drawn into its kidneys, beside it.",
     )
     pretrain: bool = switch("Train preset `pretraining` first, in RUN/pretraining, and start from its weights.")
     beside_phantoms: int = option(0, WHOLE, _AT_LEAST_0, "Phantoms drawn beside the data, for training alone.")

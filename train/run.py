@@ -1,7 +1,7 @@
 """A training from labelled cases to a run folder: one stage or two. Prints nothing: `events` hears what happens.
 
-RUN/cache/       `train.cache`
-RUN/implants/    RUN/phantoms/: what is drawn beside the data, `train.cohort`
+RUN/cache/       `train.data.cache`
+RUN/implants/    RUN/phantoms/: what is drawn beside the data, `train.data.cohort`
 RUN/pretraining/ preset `pretraining` on phantoms, where the config asks for it
 RUN/...          the first stage, `train.stage`
 RUN/second/...   the second, where the config has one
@@ -17,14 +17,14 @@ from pathlib import Path
 
 from kits_submit.errors import InputError, OutputError
 from train import PRETRAINING, SECOND, best_of
-from train.checkpoint import Checkpoint, load_checkpoint
-from train.cohort import draw_phantoms
+from train.compute.device import make_deterministic
 from train.config import TrainConfig
-from train.dataset import Dataset, prepare_dataset
-from train.device import make_deterministic
-from train.loop import Limits
+from train.data.cohort import draw_phantoms
+from train.data.dataset import Dataset, prepare_dataset
+from train.data.splits import Split
+from train.fit.checkpoint import Checkpoint, load_checkpoint
+from train.fit.loop import Limits
 from train.presets import preset
-from train.splits import Split
 from train.stage import Place, Stage, StageResult, another_config, write_text
 
 CONFIG = "config.json"

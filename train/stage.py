@@ -1,7 +1,7 @@
 """One stage of a training in its folder: steps, validations, checkpoints, pictures; goes on where it was stopped.
 
     config.json  recipe.json  split.json    before the first step
-    loss.csv  timing.csv  validation.csv    `train.journal`
+    loss.csv  timing.csv  validation.csv    `train.records.journal`
     checkpoint.pt                           the last state: every few minutes, after each validation, at the end
     best.pt                                 the state with the best held-out Dice so far, or the last validated (`keep`)
     curves.png  montage.png  tensorboard/   drawn anew at each validation
@@ -30,20 +30,20 @@ from kits_submit.inference.postprocess import refine
 from kits_submit.recipe import Recipe
 from kits_submit.types import Labels
 from train import BEST, CHECKPOINT
-from train.augment import Augmenter
-from train.cache import CachedCase
-from train.checkpoint import Checkpoint, load_checkpoint, load_state, save_checkpoint
+from train.compute.distributed import Workers
 from train.config import TrainConfig
-from train.dataset import Dataset, same_data
-from train.distributed import Workers
-from train.events import Events
-from train.journal import TIMING, Journal, read_rows, write_scores
-from train.loop import Limits, StepReport, Trainer
+from train.data.cache import CachedCase
+from train.data.dataset import Dataset, same_data
+from train.data.sampler import Sampler
+from train.fit.checkpoint import Checkpoint, load_checkpoint, load_state, save_checkpoint
+from train.fit.loop import Limits, StepReport, Trainer
+from train.fit.validate import CaseScore, mean_score, predict_case, validate
 from train.network.deeplab import DeepLab3D
 from train.network.variants import architecture_of
-from train.pictures import CURVES, MONTAGE, Panel, draw_curves, draw_montage, panel_of
-from train.sampler import Sampler
-from train.validate import CaseScore, mean_score, predict_case, validate
+from train.records.events import Events
+from train.records.journal import TIMING, Journal, read_rows, write_scores
+from train.records.pictures import CURVES, MONTAGE, Panel, draw_curves, draw_montage, panel_of
+from train.synthesis.augment import Augmenter
 
 SCORES = "scores.csv"
 NETWORK, REFINED = "network", "refined"

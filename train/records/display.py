@@ -11,15 +11,15 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress, TaskID
 
-    from train.loop import StepReport
-    from train.validate import CaseScore
+    from train.fit.loop import StepReport
+    from train.fit.validate import CaseScore
 
 LOG_EVERY_S = 60.0
 _RECENT = 20
 
 
 class RunDisplay:
-    """`train.events.Events` for a person."""
+    """`train.records.events.Events` for a person."""
 
     def __init__(self, console: Console, clock: Callable[[], float] = time.monotonic) -> None:
         self._console = console

@@ -9,13 +9,13 @@ from pathlib import Path
 from kits_submit.errors import InputError, KitsError, MixedError
 from kits_submit.files.cases import Case
 from kits_submit.recipe import Recipe
-from train.cache import CachedCase, cache_case, clear_unfinished
-from train.cohort import gather_cohort
+from train.compute.distributed import Workers
 from train.config import TrainConfig
-from train.distributed import Workers
-from train.events import Events
-from train.fingerprint import CaseFacts, make_recipe, measure
-from train.splits import Split
+from train.data.cache import CachedCase, cache_case, clear_unfinished
+from train.data.cohort import gather_cohort
+from train.data.fingerprint import CaseFacts, make_recipe, measure
+from train.data.splits import Split
+from train.records.events import Events
 
 _TOLD_MOST = 20
 

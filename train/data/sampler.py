@@ -20,8 +20,8 @@ import numpy.typing as npt
 
 from kits_submit.errors import InputError
 from kits_submit.types import Batch, Image, Labels, Shape
-from train.augment import Augmenter, mirror
-from train.cache import CachedCase, Indices
+from train.data.cache import CachedCase, Indices
+from train.synthesis.augment import Augmenter, mirror
 
 _DRAWS = 20  # with four fifths of the volume at the window's end, one draw in a hundred ends there all the same
 _ABOVE_AIR = 0.01  # of the standard deviation: above what float16 rounds

@@ -53,9 +53,9 @@ def combined_loss(
 
     Args:
         per_patch: Tversky of each patch alone, then their mean.
-        reduce: sums a tensor over all workers, differentiably (`train.distributed`), so that Tversky's sums run over
-            the whole batch. `focal`, and Tversky per patch, stay this worker's own: the mean over workers is the whole
-            batch's.
+        reduce: sums a tensor over all workers, differentiably (`train.compute.distributed`), so that Tversky's sums run
+            over the whole batch. `focal`, and Tversky per patch, stay this worker's own: the mean over workers is the
+            whole batch's.
     """
     log_probabilities = functional.log_softmax(logits_NKZYX, dim=1)
     probabilities = log_probabilities.exp()

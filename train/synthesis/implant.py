@@ -5,8 +5,8 @@ buried in it to hanging off it, solid or with a necrotic core, by subtype. What 
 
 - contrast: the subtype's HU against the cortex of its phase (`kits_submit.phantom.phases`, with sources) is kept as a
   ratio of enhancements and applied to the cortex that the scan has;
-- mass effect: what lay where the tumor grows is partly pushed outwards (`train.displace`), kidney, fat and label alike;
-  bone and gas stay, and the tumor stops at them;
+- mass effect: what lay where the tumor grows is partly pushed outwards (`train.synthesis.displace`), kidney, fat and
+  label alike; bone and gas stay, and the tumor stops at them;
 - noise of the scan's own strength and grain over the drawn tissue;
 - partial volume: a voxel takes the share of tumor that its own slice thickness holds.
 
@@ -37,8 +37,8 @@ from kits_submit.phantom.tumors import (
     tissue_hu,
 )
 from kits_submit.types import KIDNEY, TUMOR, Array, Image, Labels, Mask, Spacing
-from train.displace import REACH, displace
-from train.scene import Host, Scene
+from train.synthesis.displace import REACH, displace
+from train.synthesis.scene import Host, Scene
 
 _ATTEMPTS = 12  # places tried for one lesion
 _LOOKS = 24  # directions looked at for one place

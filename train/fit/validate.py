@@ -21,9 +21,9 @@ from kits_submit.inference.restore import restore_labels
 from kits_submit.inference.stitch import stitch
 from kits_submit.recipe import Recipe
 from kits_submit.types import Batch, Image, Labels, Logits, Spacing
-from train.cache import CachedCase
-from train.distributed import Workers
-from train.fingerprint import read_pair
+from train.compute.distributed import Workers
+from train.data.cache import CachedCase
+from train.data.fingerprint import read_pair
 from train.network.deeplab import DeepLab3D
 
 

@@ -19,8 +19,8 @@ from kits_submit.errors import InputError
 
 if TYPE_CHECKING:
     from kits_submit.files.cases import Case
-    from train.implant import Implanted
-    from train.scene import Scene
+    from train.synthesis.implant import Implanted
+    from train.synthesis.scene import Scene
 
 TABLE = "implants.csv"
 _COLUMNS = ("case", "source", "seed", "phase", "kind", "volume_ml", "hu")
@@ -70,8 +70,8 @@ def copies_of(case: Case, out: Path, numbers: range, seed: tuple[int, ...]) -> I
     import numpy as np
 
     from kits_submit.phantom import kits_affine, write_case
-    from train.fingerprint import read_pair
-    from train.scene import Scene
+    from train.data.fingerprint import read_pair
+    from train.synthesis.scene import Scene
 
     image, labels, spacing_mm = read_pair(case)
     try:
@@ -91,7 +91,7 @@ def copies_of(case: Case, out: Path, numbers: range, seed: tuple[int, ...]) -> I
 
 def _implanted(scene: Scene, seed: tuple[int, ...]) -> Implanted:
     """The first of some tries that found room for its tumor."""
-    from train.implant import implant
+    from train.synthesis.implant import implant
 
     for attempt in range(_RETRIES - 1):
         try:

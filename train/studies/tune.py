@@ -20,7 +20,7 @@ import numpy as np
 from kits_submit.inference.postprocess import refine
 from kits_submit.recipe import Refinement
 from kits_submit.types import Labels, Spacing
-from train.validate import CaseScore, mean_score
+from train.fit.validate import CaseScore, mean_score
 
 CHOICES: Mapping[str, tuple[float | bool, ...]] = MappingProxyType(
     {

@@ -34,7 +34,7 @@ from kits_submit.inference.grid import resample, resample_nearest, target_shape
 from kits_submit.inference.intensity import standardise
 from kits_submit.recipe import LABELS, Recipe
 from kits_submit.types import Image, Labels, Shape, Spacing
-from train.fingerprint import content_hash, read_pair
+from train.data.fingerprint import content_hash, read_pair
 
 LAYOUT = "1"  # changes with the files above
 

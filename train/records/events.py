@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from train.loop import StepReport
-from train.validate import CaseScore
+from train.fit.loop import StepReport
+from train.fit.validate import CaseScore
 
 
 class Events(Protocol):

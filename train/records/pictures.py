@@ -12,7 +12,7 @@ import numpy as np
 
 from kits_submit.files.nifti import replacing
 from kits_submit.types import KIDNEY, TUMOR, Array, Image, Labels, Spacing
-from train.journal import LOSS, VALIDATION, read_rows
+from train.records.journal import LOSS, VALIDATION, read_rows
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

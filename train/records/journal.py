@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any, Self
 
 from kits_submit.errors import OutputError
 from kits_submit.files.nifti import replacing
-from train.loop import StepReport
-from train.validate import MEASURES, CaseScore, mean_score
+from train.fit.loop import StepReport
+from train.fit.validate import MEASURES, CaseScore, mean_score
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter

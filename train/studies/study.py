@@ -16,11 +16,11 @@ from kits_submit.files.cases import Case, find_cases
 from kits_submit.files.nifti import replacing
 from kits_submit.recipe import Refinement
 from train import BEST, CHECKPOINT, best_of
-from train.checkpoint import load_checkpoint, save_checkpoint
-from train.events import Events
+from train.fit.checkpoint import load_checkpoint, save_checkpoint
+from train.fit.validate import predict_case
+from train.records.events import Events
 from train.stage import write_text
-from train.tune import Predicted, Trial, Tuned, tune
-from train.validate import predict_case
+from train.studies.tune import Predicted, Trial, Tuned, tune
 
 TRIALS = "tune.csv"
 

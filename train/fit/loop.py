@@ -18,15 +18,15 @@ from torch import Tensor, nn
 
 from kits_submit.errors import ModelError
 from kits_submit.types import TUMOR
+from train.compute.device import Precision, compiled, gpu_mb, numpy_on_one_thread
+from train.compute.distributed import Workers, synchronise
 from train.config import TrainConfig
-from train.device import Precision, compiled, gpu_mb, numpy_on_one_thread
-from train.distributed import Workers, synchronise
-from train.ema import MeanWeights
-from train.losses import LossParts, Reduce, combined_loss
+from train.data.prefetch import Prefetcher
+from train.data.sampler import PatchBatch, Sampler
+from train.fit.ema import MeanWeights
+from train.fit.losses import LossParts, Reduce, combined_loss
+from train.fit.schedule import Plateau, cosine
 from train.network.deeplab import DeepLab3D
-from train.prefetch import Prefetcher
-from train.sampler import PatchBatch, Sampler
-from train.schedule import Plateau, cosine
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """Which cases a training takes: those given, and those drawn beside them.
 
-RUN/implants/case_90001/case_00000, ...   copies of case_90001 with tumors in its kidneys (`train.implant`)
+RUN/implants/case_90001/case_00000, ...   copies of case_90001 with tumors in its kidneys (`train.synthesis.implant`)
 RUN/phantoms/case_00000, ...              synthetic cases
 
 A copy follows its source: where the source is held out, so are its copies. Phantoms beside data only train.
@@ -18,12 +18,12 @@ from kits_submit.errors import InputError, KitsError, OutputError
 from kits_submit.files.cases import Case, find_cases
 from kits_submit.files.nifti import replacing
 from kits_submit.phantom import write_phantoms
+from train.compute.distributed import Workers
 from train.config import TrainConfig
-from train.distributed import Workers
-from train.events import Events
-from train.fingerprint import content_hash
-from train.implant_cases import copies_of
-from train.splits import Split, split_cases
+from train.data.fingerprint import content_hash
+from train.data.splits import Split, split_cases
+from train.records.events import Events
+from train.synthesis.implant_cases import copies_of
 
 PHANTOM_SEED = 1_000_000  # plus --seed; `make demo` draws its three phantoms by seed 2019, which no training sees
 PHANTOM_MATRIX = 256  # half of KiTS's, for half-resolution training
