@@ -17,7 +17,8 @@ from kits_submit.recipe import METADATA_KEY, Recipe, Refinement
 settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("patient")  # a busy machine is no failure
 
-SHARED = Path(__file__).resolve().parents[2] / "shared"
+ROOT = Path(__file__).resolve().parents[1]
+SHARED = ROOT.parent / "shared"
 KITS_AFFINE_SPACING = (3.0, 0.8, 0.8)
 
 

@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 
 from evaluation import cli
+from tests.conftest import ROOT
 from tests.evaluation.conftest import kidney_with_tumor
 
 Folders = Callable[..., tuple[Path, Path]]
 LABELS = kidney_with_tumor()
-ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture

@@ -14,9 +14,9 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from tests.conftest import write_threshold_model
+from tests.conftest import ROOT, write_threshold_model
 
-ENTRYPOINT = Path(__file__).parents[2] / "entrypoint.py"
+ENTRYPOINT = ROOT / "entrypoint.py"
 PREFIXES = ("failed: ", "error: ", "kept: ", "note: ")
 
 

@@ -14,7 +14,7 @@ import pytest
 from kits_submit.files.volume import read_labels
 from tests.conftest import kits_affine, save
 from tests.faults.conftest import Ended, drive, files, labels_of, mask, rows, scan
-from tests.test_metaimage import save_mha
+from tests.files.test_metaimage import save_mha
 
 DAMAGED = "it is damaged or was not downloaded whole: get it again"
 OBLIQUE = np.array([[0, 0.24, -0.76, 0], [0, -0.76, -0.24, 5], [-3.0, 0, 0, 9], [0, 0, 0, 1.0]])

@@ -23,7 +23,7 @@ from kits_submit.files.cases import Case, find_cases, prediction_path
 from kits_submit.files.volume import read_labels
 from tests.conftest import kits_affine, save
 from tests.faults.conftest import drive, files, manifest, scan
-from tests.test_metaimage import save_mha
+from tests.files.test_metaimage import save_mha
 
 MUTATIONS = int(os.environ.get("FUZZ", "2000"))
 SEED = int(os.environ.get("SEED", "2019"))

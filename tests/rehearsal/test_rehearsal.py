@@ -12,8 +12,8 @@ from kits_submit.rehearsal.cage import ContainerCage, ProcessCage, find_engine, 
 from kits_submit.rehearsal.rehearse import misfits
 from kits_submit.rehearsal.sampling import Sample, Usage, tree_usage, usage
 from kits_submit.rehearsal.terms import Budget, parse_bytes
-from tests.conftest import save
-from tests.test_run import run, scan
+from tests.commands.test_run import run, scan
+from tests.conftest import ROOT, save
 
 
 @pytest.mark.parametrize(("text", "size"), [
@@ -156,7 +156,7 @@ def test_a_container_engine_runs_the_image_and_is_measured(cases, tmp_path, thre
     model = threshold_model()
     engine = tmp_path / "bin" / "docker"
     engine.parent.mkdir()
-    entry = Path(__file__).parents[1] / "entrypoint.py"
+    entry = ROOT / "entrypoint.py"
     engine.write_text(
         f"""#!{sys.executable}
 import os, pathlib, subprocess, sys

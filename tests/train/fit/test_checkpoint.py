@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from kits_submit.errors import InputError, ModelError, OutputError
-from tests.training import CONFIG, RECIPE, trainer
+from tests.train.training import CONFIG, RECIPE, trainer
 from train.fit.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from train.fit.loop import Limits
 from train.network.deeplab import Architecture, DeepLab3D

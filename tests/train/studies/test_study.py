@@ -19,7 +19,7 @@ from kits_submit.inference.postprocess import refine
 from kits_submit.recipe import Refinement
 from kits_submit.types import Labels
 from tests.conftest import present
-from tests.training import SMALL, Heard, train, trainer, write_cases
+from tests.train.training import SMALL, Heard, train, trainer, write_cases
 from train.cli_study import ablate_command, tune_command
 from train.fit.checkpoint import load_checkpoint
 from train.fit.loop import Limits, StepReport

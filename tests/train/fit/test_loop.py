@@ -5,7 +5,6 @@ from __future__ import annotations
 import subprocess
 import sys
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,7 +13,8 @@ from threadpoolctl import threadpool_info, threadpool_limits
 from torch import Tensor
 
 from kits_submit.errors import ModelError
-from tests.training import CONFIG, trainer
+from tests.conftest import ROOT
+from tests.train.training import CONFIG, trainer
 from train.config import TrainConfig
 from train.fit.ema import MeanWeights
 from train.fit.loop import Limits, StepReport, Trainer
@@ -158,4 +158,4 @@ def test_without_decay_the_mean_is_the_network() -> None:
 
 def test_help_needs_no_torch() -> None:
     code = "import sys, train.cli, export.cli; sys.exit('torch' in sys.modules or 'numpy' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], check=False, cwd=Path(__file__).parents[1]).returncode == 0
+    assert subprocess.run([sys.executable, "-c", code], check=False, cwd=ROOT).returncode == 0

@@ -18,7 +18,7 @@ from kits_submit.engine.onnxruntime import _provider_options
 from kits_submit.engine.protocol import Engine, OutOfMemory
 from kits_submit.machine.nvidia import Gpu, gpu_bytes, gpus
 from kits_submit.types import Batch, Logits
-from tests.test_gpu_check import Standin, block
+from tests.checks.test_gpu_check import Standin, block
 
 
 @pytest.fixture(scope="module")

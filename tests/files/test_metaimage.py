@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from kits_submit.errors import GeometryError, VolumeError
 from kits_submit.files.cases import find_cases, prediction_path
 from kits_submit.files.volume import read_grid, read_labels, read_volume, write_labels
-from tests.test_run import run, scan
+from tests.commands.test_run import run, scan
 
 STRAIGHT = np.eye(3)
 

@@ -20,6 +20,7 @@ from kits_submit.engine.model import load_model
 from kits_submit.engine.onnxruntime import OnnxRuntimeEngine
 from kits_submit.errors import InputError, ModelError
 from kits_submit.recipe import METADATA_KEY, Recipe
+from tests.conftest import ROOT
 from train.fit.checkpoint import Checkpoint, save_checkpoint
 from train.network.deeplab import Architecture, DeepLab3D
 from train.presets import preset
@@ -114,7 +115,7 @@ def test_padding_follows_dilation_and_stride(exported: Exported) -> None:
 
 def test_no_trace_of_this_machine(exported: Exported) -> None:
     content = exported.path.read_bytes()
-    assert str(Path(__file__).parents[1]).encode() not in content
+    assert str(ROOT).encode() not in content
     assert b"stack_trace" not in content
     assert b"site-packages" not in content
 

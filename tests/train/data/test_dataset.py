@@ -12,8 +12,8 @@ import torch
 
 from kits_submit.errors import GeometryError, InputError, LabelError, MixedError, VolumeError
 from kits_submit.recipe import Recipe
-from tests.test_train_data import phantom, write_case
-from tests.training import RECIPE, SMALL, Heard, train, write_cases
+from tests.train.data.test_data import phantom, write_case
+from tests.train.training import RECIPE, SMALL, Heard, train, write_cases
 from train.compute.distributed import Workers
 from train.data.cohort import KNOWN_BAD
 from train.data.dataset import Dataset, prepare_dataset, same_data

@@ -13,7 +13,7 @@ from rich.console import Console
 from typer.testing import CliRunner, Result
 
 from kits_submit.errors import InputError
-from tests.test_train_data import phantom, write_case
+from tests.train.data.test_data import phantom, write_case
 from train.cli import train_command
 from train.compute.distributed import Workers
 from train.config import TrainConfig

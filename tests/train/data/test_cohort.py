@@ -10,9 +10,9 @@ import pytest
 
 from kits_submit.errors import InputError
 from tests.conftest import save
-from tests.test_implant import scan
-from tests.test_train_data import phantom, write_case
-from tests.training import SMALL, Heard
+from tests.train.data.test_data import phantom, write_case
+from tests.train.synthesis.test_implant import scan
+from tests.train.training import SMALL, Heard
 from train.compute.distributed import Workers
 from train.config import TrainConfig
 from train.data.cohort import Cohort, gather_cohort

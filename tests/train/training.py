@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from kits_submit.recipe import Recipe
-from tests.test_train_data import phantom, write_case
+from tests.train.data.test_data import phantom, write_case
 from train.compute.distributed import Workers
 from train.config import TrainConfig
 from train.data.sampler import PatchBatch, Sampler

@@ -14,8 +14,9 @@ import pytest
 import torch
 
 from kits_submit.errors import InputError, KitsError, ModelError, OutputError
-from tests.test_train_data import phantom, write_case
-from tests.training import SMALL, Heard, train, write_cases
+from tests.conftest import ROOT
+from tests.train.data.test_data import phantom, write_case
+from tests.train.training import SMALL, Heard, train, write_cases
 from train.data.cache import clear_unfinished
 from train.fit.checkpoint import load_checkpoint, save_checkpoint
 from train.network.deeplab import Architecture
@@ -27,7 +28,6 @@ def one_thread() -> None:
     torch.set_num_threads(1)
 
 
-ROOT = Path(__file__).parents[1]
 CONFIG = replace(
     SMALL, max_steps=6, validate_every=2, second_patch=(12, 12, 12), checkpoint_minutes=0.0, loaders=1, dropout=1.0
 )
@@ -36,7 +36,7 @@ CHILD = """
 import sys
 from pathlib import Path
 import torch
-from tests.training import Heard, train
+from tests.train.training import Heard, train
 from train.config import TrainConfig
 
 class Loud(Heard):
@@ -201,7 +201,7 @@ import resource, sys
 from pathlib import Path
 import torch
 from kits_submit.errors import KitsError
-from tests.training import Heard, train
+from tests.train.training import Heard, train
 from train.config import TrainConfig
 
 class Limited(Heard):

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from kits_submit.errors import InputError
-from tests.test_train_data import phantom, write_case
-from tests.training import RECIPE, SMALL, Heard, train, write_cases
+from tests.train.data.test_data import phantom, write_case
+from tests.train.training import RECIPE, SMALL, Heard, train, write_cases
 from train.data.cache import CachedCase
 from train.data.cache import write_case as write_cached
 from train.fit.checkpoint import load_checkpoint

@@ -11,8 +11,7 @@ import pytest
 
 from kits_submit.container import Mounts, choose_model, kits_submit_arguments, set_model
 from kits_submit.errors import InputError, ModelError, OutputError
-
-ROOT = Path(__file__).parents[1]
+from tests.conftest import ROOT
 
 
 @pytest.fixture

@@ -17,9 +17,8 @@ import pytest
 
 from kits_submit.cli import main
 from tests import reference
-from tests.conftest import save
+from tests.conftest import ROOT, save
 
-ROOT = Path(__file__).parents[1]
 RAS = np.array([[0.8, 0, 0, -20], [0, 0.8, 0, 4], [0, 0, 3.0, 100], [0, 0, 0, 1]])
 
 

@@ -14,8 +14,9 @@ import torch
 from torch import nn
 
 from kits_submit.errors import DeviceError
-from tests.test_sampler import cached, label_of, sampler
-from tests.training import SMALL, write_cases
+from tests.conftest import ROOT
+from tests.train.data.test_sampler import cached, label_of, sampler
+from tests.train.training import SMALL, write_cases
 from train.compute.device import Precision, choose_device
 from train.compute.distributed import SharedBatchNorm, Workers, synchronise
 from train.config import TrainConfig
@@ -23,7 +24,6 @@ from train.data.prefetch import Prefetcher
 from train.fit.checkpoint import load_checkpoint
 from train.network.deeplab import DeepLab3D
 
-ROOT = Path(__file__).parents[1]
 TORCHRUN = Path(sys.executable).parent / "torchrun"
 FLAGS = {"patch": "16,16,16", "holdout": "0.25", "inference_patch": "16,16,24", "margin": "2,2,2", "precision": "fp64"}
 
