@@ -234,7 +234,7 @@ def phantom(folder: Path, slices: int) -> Path:
     """A body in air as KiTS stores it: float64, 512 x 512 x n, 0.78 mm, 0.55 m long whatever the slices."""
     import nibabel
 
-    from kits_submit.files.nifti import replacing
+    from kits_submit.atomic import replacing
 
     case = folder / f"case_{slices:05d}"
     if not case.is_dir():

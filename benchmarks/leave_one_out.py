@@ -31,14 +31,16 @@ from scipy import ndimage
 from evaluation.case import score_masks
 from kits_submit.files.cases import Case, find_cases
 from kits_submit.inference.postprocess import refine, volume_ml
+from kits_submit.labels import TUMOR
 from kits_submit.recipe import Recipe
-from kits_submit.types import TUMOR, Labels, Spacing
+from kits_submit.types import Labels, Spacing
 from train import BEST, best_of
 from train.data.cohort import IMPLANTS
 from train.fit.checkpoint import Checkpoint, load_checkpoint
-from train.fit.validate import CaseScore, predict_case
+from train.fit.validate import predict_case
 from train.network.deeplab import DeepLab3D
 from train.presets import preset
+from train.records.reports import CaseScore
 
 STRAY_MM = 30.0
 LARGE_ML = 20.0
@@ -132,7 +134,7 @@ def _tumor(network: DeepLab3D, recipe: Recipe, copy: Case) -> tuple[float, float
 
 def _refined(network: DeepLab3D, recipe: Recipe, case: Case) -> tuple[Labels, Labels, Spacing]:
     predicted, truth, spacing_mm = predict_case(network, case, recipe)
-    return refine(predicted, spacing_mm, recipe.refinement), truth, spacing_mm
+    return refine(predicted, spacing_mm, recipe.refinement, recipe.labels), truth, spacing_mm
 
 
 def stray_ml(predicted: Labels, truth: Labels, spacing_mm: Spacing) -> float:

@@ -36,7 +36,7 @@ from kits_submit.files.cases import find_cases
 from kits_submit.engine.model import load_model
 from kits_submit.engine.select import select_engine
 from kits_submit.machine.memory import peak_mb
-from kits_submit.batch.pipeline import run_cases
+from kits_submit.batch.runner import run_cases
 from kits_submit.files.volume import read_grid
 BOUNDS = (least_bytes, most_bytes)
 model = load_model(Path(sys.argv[3]))

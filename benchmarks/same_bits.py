@@ -95,7 +95,7 @@ def hashes(
 
 def call(checkout: Path, module: str, *arguments: object, allowed: tuple[int, ...] = (0,)) -> None:
     """`main()` of a checkout's module in a process that sees that checkout before any installed one."""
-    code = f"import sys; from {module} import main; main(sys.argv[1:])"
+    code = f"import sys; from {module} import main; sys.exit(main())"
     environment = {**os.environ, "PYTHONPATH": str(checkout), "PYTHONDONTWRITEBYTECODE": "1"}
     command = [sys.executable, "-c", code, *map(str, arguments)]
     ended = subprocess.run(command, cwd=checkout, env=environment, capture_output=True, text=True, check=False)

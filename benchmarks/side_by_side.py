@@ -28,7 +28,7 @@ from torch import Tensor
 
 from kits_submit.files.cases import Case, find_cases
 from kits_submit.inference.intensity import air
-from train.cli import load_start
+from train.commands.shared import load_start
 from train.compute.device import numpy_on_one_thread
 from train.compute.distributed import Workers
 from train.config import TrainConfig

@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from kits_submit.labels import KITS19
 from kits_submit.machine.memory import peak_mb
 from kits_submit.phantom import write_phantoms
 
@@ -51,8 +52,8 @@ def sampler(folder: Path) -> dict[str, float]:
         label[60:90, 150:200, 100:150] = 1
         label[70:80, 170:190, 110:140] = 2
         name = f"case_{i:05d}"
-        write_cached(folder / name, rng.normal(size=shape).astype(np.float16), label)
-        cases.append(CachedCase(name, folder / name))
+        write_cached(folder / name, rng.normal(size=shape).astype(np.float16), label, len(KITS19))
+        cases.append(CachedCase(name, folder / name, len(KITS19)))
     drawn = Sampler(cases, patch=(48, 48, 48), batch=39, patients=13, air=-4.0)
 
     def rate(steps: range) -> float:
@@ -103,10 +104,11 @@ def _steps(drawn: Sampler, config: TrainConfig) -> tuple[float, float, float]:
     """Median seconds of our steps and of bare ones, in turns, and the share of ours spent waiting for patches."""
     import torch
 
-    from train.fit.loop import Limits, StepReport, Trainer, to_tensors
+    from train.fit.loop import Limits, Trainer, to_tensors
     from train.fit.losses import combined_loss
     from train.network.deeplab import DeepLab3D
     from train.network.depthwise import DepthwiseConv3d
+    from train.records.reports import StepReport
 
     trainer = Trainer(DeepLab3D(), drawn, config)
     bare = DeepLab3D()
@@ -153,7 +155,7 @@ def _phantom_cases(folder: Path, config: TrainConfig) -> tuple[list[CachedCase],
 
     write_phantoms(folder / "data", 4, 77, matrix=256, max_slices=110)
     cases = find_cases(folder / "data")
-    recipe = make_recipe([measure(case) for case in cases], config)
+    recipe = make_recipe([measure(case, config.label_set) for case in cases], config)
     return [cache_case(case, recipe, folder / "cache", max_slices=200) for case in cases], recipe
 
 
@@ -194,7 +196,8 @@ def cache(folder: Path) -> dict[str, float]:
         return _apart("cache", folder)
     started = time.perf_counter()
     case = find_cases(folder)[0]
-    recipe = replace(make_recipe([measure(case)], preset("paper")), spacing_mm=(3.0, 0.78125, 0.78125))
+    config = preset("paper")
+    recipe = replace(make_recipe([measure(case, config.label_set)], config), spacing_mm=(3.0, 0.78125, 0.78125))
     cache_case(case, recipe, folder / "cache", max_slices=200)
     return {"peak_gb": peak_mb() / 1000, "seconds": time.perf_counter() - started}
 
@@ -203,10 +206,11 @@ def falls(folder: Path) -> dict[str, float]:
     import torch
 
     from train.data.sampler import Sampler
-    from train.fit.loop import Limits, StepReport, Trainer
+    from train.fit.loop import Limits, Trainer
     from train.network.deeplab import DeepLab3D
     from train.network.variants import architecture_of
     from train.presets import TABLE_2, TABLE_3, preset
+    from train.records.reports import StepReport
 
     demo = replace(preset("demo"), max_steps=30, patch=(24, 24, 24), batch=4, patients=4)
     cases, _ = _phantom_cases(folder, demo)

@@ -91,8 +91,8 @@ def export(
     from export.crop import crop_of
     from export.onnx import to_onnx
     from export.verify import demand_parity, verify, write_report
+    from kits_submit.atomic import replacing
     from kits_submit.commands.plan import patch_plan
-    from kits_submit.files.nifti import replacing
     from train.fit.checkpoint import load_checkpoint
 
     trained = load_checkpoint(checkpoint).leaning(tumor_shift)
@@ -120,8 +120,8 @@ def export_rewritten(source: Path | None, out: Path, *, half: bool = False, dept
     """
     from export.depthwise import has_depthwise, rewrite_depthwise
     from export.half import to_half
+    from kits_submit.atomic import replacing
     from kits_submit.engine.model import load_model
-    from kits_submit.files.nifti import replacing
 
     if depthwise not in (None, *DEPTHWISE_FORMS):
         raise InputError(f"--depthwise is {depthwise!r}", fix=f"use one of {', '.join(DEPTHWISE_FORMS)}")

@@ -15,11 +15,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from kits_submit.atomic import replacing
 from kits_submit.engine.crop import Crop, part_of
 from kits_submit.engine.onnxruntime import OnnxRuntimeEngine
 from kits_submit.engine.protocol import Engine
 from kits_submit.errors import ModelError
-from kits_submit.files.nifti import replacing
 from kits_submit.inference.answers import part_alone
 from kits_submit.recipe import Recipe
 from kits_submit.types import Batch, Logits

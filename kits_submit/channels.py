@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
+R = TypeVar("R")
 
 
 class Closed(Exception):  # noqa: N818 -- a signal between two threads, not a failure
@@ -95,19 +96,23 @@ class Ahead(Generic[T]):
         self._thread.join()
 
 
-class Worker(Generic[T]):
-    """Calls `work` in a thread of its own with an iterator over what is handed to `put`."""
+class Worker(Generic[T, R]):
+    """Calls `work` in a thread of its own with an iterator over what is handed to `put`.
 
-    def __init__(self, work: Callable[[Iterator[T]], None], capacity: int) -> None:
+    - `result`: what `work` returned; `error`: what it failed with; None before that.
+    """
+
+    def __init__(self, work: Callable[[Iterator[T]], R], capacity: int) -> None:
         self._channel: Channel[T] = Channel(capacity)
         self._work = work
+        self.result: R | None = None
         self.error: Exception | None = None
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
 
     def _run(self) -> None:
         try:
-            self._work(iter(self._channel))
+            self.result = self._work(iter(self._channel))
         except Closed:
             return
         except Exception as error:

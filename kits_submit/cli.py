@@ -39,9 +39,9 @@ def build_app() -> typer.Typer:
     from kits_submit.commands.phantom import phantom_command
     from kits_submit.commands.rehearse import rehearse_command
     from kits_submit.commands.run import run_command
-    from train.cli import train_command
-    from train.cli_study import ablate_command, tune_command
-    from train.synthesis.implant_cases import implant_command
+    from train.commands.implant import implant_command
+    from train.commands.study import ablate_command, tune_command
+    from train.commands.train import train_command
 
     app = typer.Typer(
         no_args_is_help=True,

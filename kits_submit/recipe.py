@@ -13,12 +13,12 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Self
 
 from kits_submit.errors import ModelError
+from kits_submit.labels import KITS19, LabelSet
 from kits_submit.types import Shape, Spacing
 
 SCHEMA = 1
 METADATA_KEY = "kits_submit.recipe"
 ORIENTATION = "IPL"  # of every KiTS19 case: slices to the feet, rows to the back, columns to the left
-LABELS = ("background", "kidney", "tumor")
 
 
 @dataclass(frozen=True)
@@ -56,6 +56,7 @@ class Recipe:
     - `patch`: inference patch in voxels along Z, Y, X, each a multiple of `multiple`.
     - `margin`: outer voxels of a patch, along Z, Y, X, that are discarded (paper section 2.4).
     - `multiple`: the network's total stride; any input edge must be a multiple of it.
+    - `labels`: the classes that it answers with.
     - `provenance`: where it comes from (data fingerprint, config, commit); strings only, never patient text.
     """
 
@@ -67,7 +68,7 @@ class Recipe:
     margin: Shape
     multiple: int = 4
     orientation: str = ORIENTATION
-    labels: tuple[str, ...] = LABELS
+    labels: LabelSet = KITS19
     refinement: Refinement = field(default_factory=Refinement)
     provenance: Mapping[str, str] = field(default_factory=dict)
     schema: int = SCHEMA
@@ -87,11 +88,13 @@ class Recipe:
             raise _invalid("margin", self.margin, f"three numbers, at least 0 and under half of patch {self.patch}")
         if self.orientation != ORIENTATION:
             raise _invalid("orientation", self.orientation, ORIENTATION)
-        if tuple(self.labels) != LABELS:
-            raise _invalid("labels", self.labels, str(LABELS))
 
     def to_json(self) -> str:
-        return json.dumps(asdict(self), sort_keys=True)
+        return json.dumps(self.document(), sort_keys=True)
+
+    def document(self) -> dict[str, Any]:
+        """As JSON has it."""
+        return asdict(self) | {"labels": self.labels.document()}
 
     @classmethod
     def from_json(cls, text: str) -> Self:
@@ -118,8 +121,9 @@ class Recipe:
         if unknown:
             raise ModelError(f"the Recipe has unknown fields {unknown}", fix="update kits-submit")
         try:
-            for name in ("spacing_mm", "clip_hu", "patch", "margin", "labels"):
+            for name in ("spacing_mm", "clip_hu", "patch", "margin"):
                 raw[name] = tuple(raw[name])
+            raw["labels"] = _labels(raw["labels"])
             raw["refinement"] = Refinement(**raw.get("refinement", {}))
             return cls(**raw)
         except KeyError as error:
@@ -129,6 +133,13 @@ class Recipe:
 
 
 _EXPORT_AGAIN = "export the model again with this version of kits-submit"
+
+
+def _labels(document: object) -> LabelSet:
+    try:
+        return LabelSet.from_document(document)
+    except ValueError as error:
+        raise ModelError(f"Recipe.labels is {error}", fix=_EXPORT_AGAIN) from None
 
 
 def _invalid(name: str, got: object, allowed: str) -> ModelError:

@@ -2,7 +2,7 @@
 
     N  patches in a batch
     C  input channels (one: the standardised HU)
-    K  classes: 0 background, 1 kidney, 2 tumor
+    K  classes, as the Recipe's `LabelSet` numbers them: 0 is background
     Z  slices, towards the feet          (I of the orientation I, P, L)
     Y  rows, towards the back            (P)
     X  columns, towards the patient's left (L)
@@ -28,5 +28,3 @@ Array: TypeAlias = npt.NDArray[Any]
 
 Shape: TypeAlias = tuple[int, int, int]  # Z, Y, X
 Spacing: TypeAlias = tuple[float, float, float]  # mm along Z, Y, X
-
-BACKGROUND, KIDNEY, TUMOR = 0, 1, 2

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
 
-from kits_submit.commands.options import DEFAULT_MODEL
 from kits_submit.engine.model import Model, load_model
+from kits_submit.places import DEFAULT_MODEL
 from kits_submit.recipe import METADATA_KEY, Recipe, Refinement
 
 settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -63,20 +63,22 @@ def recipe(**changes: object) -> Recipe:
     return Recipe(**(fields | changes))  # type: ignore[arg-type]
 
 
-def write_threshold_model(path: Path, metadata: dict[str, str] | None = None, weights: object = None) -> Path:
+def write_threshold_model(
+    path: Path, metadata: dict[str, str] | None = None, weights: object = None, biases: object = None
+) -> Path:
     """The ONNX of a network that is a function of each voxel alone: kidney above 100 HU, tumor above 200 HU.
 
     Logits of a standardised voxel v = HU / 100: 0, v - 1 and 2 v - 3, so kidney wins for 1 < v < 2, tumor above.
     """
     from onnx import TensorProto, helper, numpy_helper, save_model
 
-    weight = np.array([0, 1, 2] if weights is None else weights, np.float32).reshape(3, 1, 1, 1, 1)
-    bias = np.array([0, -1, -3], np.float32)
+    weight = np.array([0, 1, 2] if weights is None else weights, np.float32).reshape(-1, 1, 1, 1, 1)
+    bias = np.array([0, -1, -3] if biases is None else biases, np.float32)
     graph = helper.make_graph(
         [helper.make_node("Conv", ["image", "weight", "bias"], ["logits"])],
         "threshold",
         [helper.make_tensor_value_info("image", TensorProto.FLOAT, ["n", 1, "z", "y", "x"])],
-        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["n", 3, "z", "y", "x"])],
+        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["n", len(bias), "z", "y", "x"])],
         [numpy_helper.from_array(weight, "weight"), numpy_helper.from_array(bias, "bias")],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)

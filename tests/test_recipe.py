@@ -40,7 +40,6 @@ def test_json_gives_the_same_recipe_back(spacing, low, width, patch, tumor_min_m
         ({"patch": (48, 48, 50)}, "patch .* multiples of 4"),
         ({"margin": (8, 8, 8)}, "margin .* under half of patch"),
         ({"orientation": "RAS"}, "orientation is RAS, allowed: IPL"),
-        ({"labels": ("background", "tumor", "kidney")}, "labels"),
     ],
 )
 def test_a_value_out_of_range_is_refused(changes, told):
@@ -64,6 +63,9 @@ def test_a_negative_threshold_is_refused():
         (lambda raw: raw | {"refinement": {"colour": 1}}, "wrong type .*colour"),
         (lambda raw: raw | {"spacing_mm": ["a", 1, 1]}, "wrong type"),
         (lambda raw: raw | {"patch": 48}, "wrong type"),
+        (lambda raw: raw | {"labels": ["kidney", "tumor"]}, r"labels is .*allowed: a background, at 0 alone"),
+        (lambda raw: raw | {"labels": 3}, "labels is 3, allowed: a list of names"),
+        (lambda raw: raw | {"labels": ["background", 1]}, "labels is .*allowed: a list of names, or"),
         (lambda raw: raw | {"patch": [16.0, 16.0, 16.0]}, "whole numbers"),
         (list, "a JSON list, not an object"),
     ],

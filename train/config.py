@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
 from kits_submit.errors import InputError
+from kits_submit.labels import KITS19, LabelSet
 from train.options import NAMES, REAL, TEXT, WHOLE, Option, option, optional, row, switch
 
 if TYPE_CHECKING:
@@ -204,6 +205,11 @@ class TrainConfig:
                 raise InputError(what, fix="change the option")
         if self.schedule == "cosine" and self.max_steps is None:
             raise InputError("TrainConfig.schedule is cosine without max_steps", fix="say how many steps to plan for")
+
+    @property
+    def label_set(self) -> LabelSet:
+        """The classes of the labels and of the network."""
+        return KITS19
 
     def second(self) -> TrainConfig | None:
         """The second stage's own config; None where there is none."""

@@ -20,11 +20,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
+from kits_submit.atomic import replacing
 from kits_submit.errors import InputError
 from kits_submit.files.cases import Case
-from kits_submit.files.nifti import replacing
 from kits_submit.inference.intensity import air
 from kits_submit.inference.postprocess import refine
 from kits_submit.recipe import Recipe
@@ -36,13 +37,14 @@ from train.data.cache import CachedCase
 from train.data.dataset import Dataset, same_data
 from train.data.sampler import Sampler
 from train.fit.checkpoint import Checkpoint, load_checkpoint, load_state, save_checkpoint
-from train.fit.loop import Limits, StepReport, Trainer
-from train.fit.validate import CaseScore, mean_score, predict_case, validate
+from train.fit.loop import Limits, Trainer
+from train.fit.validate import predict_case, validate
 from train.network.deeplab import DeepLab3D
 from train.network.variants import architecture_of
 from train.records.events import Events
 from train.records.journal import TIMING, Journal, read_rows, write_scores
 from train.records.pictures import CURVES, MONTAGE, Panel, draw_curves, draw_montage, panel_of
+from train.records.reports import CaseScore, StepReport, mean_score
 from train.synthesis.augment import Augmenter
 
 SCORES = "scores.csv"
@@ -210,14 +212,13 @@ class Stage:
 
     def _keep_panel(self, case: CachedCase, predicted: Labels) -> None:
         if len(self._panels) < _PANELS:
-            self._panels.append(
-                panel_of(case.case_id, case.image, case.label, predicted, self.recipe.spacing_mm)  # type: ignore[arg-type]
-            )
+            image, recipe = np.asarray(case.image, np.float32), self.recipe
+            self._panels.append(panel_of(case.case_id, image, case.label, predicted, recipe.spacing_mm, recipe.labels))
 
     def _draw(self, journal: Journal) -> None:
         draw_curves(self.folder, self.folder / CURVES)
         if self._panels:
-            draw_montage(self._panels, self.folder / MONTAGE)
+            draw_montage(self._panels, self.folder / MONTAGE, self.recipe.labels)
             journal.picture("validation/montage", self.folder / MONTAGE, self.trainer.step)
 
     def _save(self, name: str) -> None:
@@ -236,7 +237,7 @@ class Stage:
 
         def both(case: Case) -> tuple[CaseScore, CaseScore]:
             predicted, truth, spacing_mm = predict_case(network, case, best.recipe)
-            refined = refine(predicted, spacing_mm, best.recipe.refinement)
+            refined = refine(predicted, spacing_mm, best.recipe.refinement, best.recipe.labels)
             self.place.events.advanced(case.case_id)
             return (
                 CaseScore.of(case.case_id, predicted, truth, spacing_mm),

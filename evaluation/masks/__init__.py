@@ -1,1 +1,1 @@
-"""masks."""
+"""Which files belong together, are they on one grid, and their voxels. Knows no measure."""

@@ -125,7 +125,7 @@ def write_text(path: Path, text: str) -> None:
     Raises:
         OutputError: the file cannot be written.
     """
-    from kits_submit.files.nifti import replacing
+    from kits_submit.atomic import replacing
 
     with replacing(path) as out:
         out.write(text.encode())

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from kits_submit.batch.outcome import CaseResult
-from kits_submit.batch.pipeline import refuse_impossible
 from kits_submit.errors import BudgetError, KitsError
 from kits_submit.files.cases import Case
 from kits_submit.files.volume import Grid, read_grid
 from kits_submit.inference.grid import target_shape
+from kits_submit.inference.plausible import network_shape
 from kits_submit.machine.limits import free_memory
 from kits_submit.recipe import Recipe
 from kits_submit.types import Shape, Spacing
@@ -70,7 +70,7 @@ def _grid(case: Case, recipe: Recipe) -> Grid | None:
         return None
     try:
         grid = read_grid(case.image)
-        refuse_impossible(grid, target_shape(grid.shape, grid.spacing_mm, recipe.spacing_mm))
+        network_shape(grid, recipe.spacing_mm)
     except KitsError:
         return None
     return grid

@@ -6,36 +6,38 @@ KiTS counts a missing case as background; some judges stop at a missing file.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from kits_submit.batch.outcome import CaseResult, Watcher
+from kits_submit.batch.outcome import CaseResult
 from kits_submit.errors import BudgetError, GeometryError, KitsError, VolumeError
 from kits_submit.files.cases import Case, prediction_path
-from kits_submit.files.output import write_prediction
+from kits_submit.files.masks import write_prediction
 from kits_submit.files.volume import read_grid
 
 _FORGIVEN = {kind.exit_code for kind in (VolumeError, GeometryError, BudgetError)}
 
 
-class Background(Watcher):
-    """Gives each failed case whose header can be read its mask; `status` is `background` then, the error stays."""
+class Background:
+    """Gives each failed case whose header can be read its mask."""
 
     def __init__(self, cases: Sequence[Case], output: Path) -> None:
         self._images = {case.case_id: case.image for case in cases}
         self._output = output
 
-    def case_ended(self, result: CaseResult) -> None:
+    def __call__(self, result: CaseResult) -> CaseResult:
+        """The result, with `status` `background` and the mask's name where one was written; the error stays."""
         image = self._images[result.case]
         if not result.error or image is None:
-            return
+            return result
         try:
             grid = read_grid(image)
             write_prediction(self._output, result.case, np.zeros(grid.shape, np.uint8), grid)
         except KitsError:
-            return
-        result.status, result.prediction = "background", prediction_path(result.case, image).name
+            return result
+        return replace(result, status="background", prediction=prediction_path(result.case, image).name)
 
 
 def counts_as_failure(result: CaseResult) -> bool:

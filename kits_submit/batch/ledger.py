@@ -10,19 +10,17 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from kits_submit import __version__
+from kits_submit.atomic import write_json
+from kits_submit.batch.manifest import MANIFEST, Provenance
 from kits_submit.batch.outcome import CaseResult, Watcher
-from kits_submit.engine.model import Model
 from kits_submit.errors import OutputError
 from kits_submit.files.cases import Case, prediction_path
-from kits_submit.files.output import MANIFEST, write_json
-from kits_submit.inference.patches import PatchPlan
 
 _State = tuple[int, int, int]  # of a file: inode, size, time of change
 _FIELDS = {f.name for f in fields(CaseResult)} - {"trace"}
@@ -33,24 +31,13 @@ class Ledger(Watcher):
 
     Args:
         output: the folder that holds `run.json` and the masks.
-        manifest: makes the document of some results; its exit code is None while the run goes on.
         fresh: forget what an earlier run did.
     """
 
-    def __init__(
-        self,
-        cases: Sequence[Case],
-        output: Path,
-        model: Model,
-        plan: PatchPlan,
-        manifest: Callable[[Sequence[CaseResult], int | None], dict[str, Any]],
-        *,
-        fresh: bool = False,
-    ) -> None:
+    def __init__(self, cases: Sequence[Case], output: Path, provenance: Provenance, *, fresh: bool = False) -> None:
         self._cases = {case.case_id: case for case in cases}
         self._output = output
-        self._manifest = manifest
-        self._model_key = f"{model.sha256} {model.recipe.to_json()} {plan} {__version__}"
+        self._provenance = provenance
         self._states = {case.case_id: _state(case.image) for case in cases}
         self._results: dict[str, CaseResult] = {}
         self._notes: dict[str, dict[str, Any]] = {}
@@ -83,7 +70,7 @@ class Ledger(Watcher):
         Raises:
             OutputError: it cannot be written.
         """
-        document = self._manifest(self.results, exit_code)
+        document = self._provenance.document(self.results, exit_code)
         for entry in document["cases"]:
             entry.update(self._notes.get(entry["case"], {}))
         write_json(self._output / MANIFEST, document)
@@ -111,7 +98,7 @@ class Ledger(Watcher):
             return {}
         if _state(image) != self._states[case]:
             return {}
-        return {"key": hashlib.sha256(f"{content} {self._model_key}".encode()).hexdigest(), "mask_sha256": mask}
+        return {"key": hashlib.sha256(f"{content} {self._provenance.key}".encode()).hexdigest(), "mask_sha256": mask}
 
 
 def _entries(path: Path) -> dict[str, dict[str, Any]]:

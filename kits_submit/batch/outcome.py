@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 
-@dataclass
+@dataclass(frozen=True)
 class CaseResult:
     """What became of one case.
 
-    - `status`: `done` or `failed`; `error` and `exit_code` tell why it failed.
+    - `status`: `done`, `failed`, or `background` where an empty mask stands in place of a failed case's;
+      `error` and `exit_code` tell why it failed.
+    - `prediction`: the mask's file name, None where there is none.
     - `seconds`: time by stage, which overlap; `wall_seconds`: from its first patch's start to its mask on disk.
     - `peak_mb`: peak resident memory of the process while it ran.
     - `device`: what computed it; `retried`: why devices above that one were left, one line each.
@@ -27,7 +29,7 @@ class CaseResult:
     spacing_mm: tuple[float, ...] = ()
     orientation: str = ""
     device: str = ""
-    retried: list[str] = field(default_factory=list)
+    retried: tuple[str, ...] = ()
     patches: int = 0
     skipped_patches: int = 0
     volume_ml: dict[str, float] = field(default_factory=dict)
@@ -35,10 +37,6 @@ class CaseResult:
     wall_seconds: float = 0.0
     peak_mb: float = 0.0
     trace: str = ""
-
-    @property
-    def total_seconds(self) -> float:
-        return self.wall_seconds
 
 
 class Watcher:

@@ -6,7 +6,7 @@ from kits_submit.batch.outcome import CaseResult, Watcher
 
 
 class Watchers(Watcher):
-    """Tells each of `watchers`, in order; what one changes in a result, the next ones see."""
+    """Tells each of `watchers`, in order."""
 
     def __init__(self, *watchers: Watcher) -> None:
         self._watchers = watchers

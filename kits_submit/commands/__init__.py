@@ -1,1 +1,4 @@
-"""The commands of `kits-submit`, one module each: wiring of the runtime and, for `run`, of the scorer."""
+"""The commands of `kits-submit`, one module each: options in, an exit code out.
+
+They alone wire the runtime to scoring; heavy imports happen inside them, so that `--help` is fast.
+"""

@@ -8,8 +8,9 @@ from typing import Annotated
 import typer
 
 from kits_submit import __version__
-from kits_submit.commands.options import DEFAULT_MODEL, DeviceOption, ModelOption
+from kits_submit.commands.options import DeviceOption, ModelOption
 from kits_submit.errors import batch_exit_code
+from kits_submit.places import DEFAULT_MODEL
 
 
 def doctor_command(

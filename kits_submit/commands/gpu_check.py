@@ -7,8 +7,9 @@ from typing import Annotated
 
 import typer
 
-from kits_submit.commands.options import DEFAULT_MODEL, ModelOption
+from kits_submit.commands.options import ModelOption
 from kits_submit.errors import DeviceError, ModelError
+from kits_submit.places import DEFAULT_MODEL
 
 
 def gpu_check_command(

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-DEFAULT_MODEL = Path(__file__).parents[2] / "models" / "kits.onnx"
-
 ModelOption = Annotated[Path, typer.Option(envvar="KITS_MODEL", help="ONNX file written by `kits-submit export`.")]
 DeviceOption = Annotated[str, typer.Option(help="auto, cuda, tensorrt, openvino or cpu.")]
+
+
+class OnFailure(StrEnum):
+    """What stands in the output folder for a case that failed."""
+
+    error = "error"
+    background = "background"

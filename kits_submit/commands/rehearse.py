@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from kits_submit.commands.options import DEFAULT_MODEL, DeviceOption, ModelOption
+from kits_submit.commands.options import DeviceOption, ModelOption
 from kits_submit.errors import BudgetError, InputError
+from kits_submit.places import DEFAULT_MODEL
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -45,9 +46,10 @@ def rehearse_command(
     Under Docker or Podman where the image is; elsewhere under the limits that this system grants, each of which is
     listed with how it was held. Exit code 0 if it fits, 11 if not, the run's own if it failed.
     """
-    from kits_submit.console import rehearsal_tables, say, show
+    from kits_submit.console import say, show
     from kits_submit.rehearsal.cage import snapshot
     from kits_submit.rehearsal.rehearse import rehearse
+    from kits_submit.rehearsal.tables import rehearsal_tables
     from kits_submit.rehearsal.terms import Budget, parse_bytes
 
     budget = Budget(parse_bytes(memory), seconds, case_seconds, processes, files)
@@ -76,8 +78,8 @@ def _judge(rehearsal: Rehearsal, budget: Budget, touched: list[str]) -> None:
 
 
 def _refuse_unusable(source: Path, output: Path | None) -> None:
+    from kits_submit.batch.manifest import MANIFEST
     from kits_submit.files.cases import find_cases
-    from kits_submit.files.output import MANIFEST
 
     find_cases(source)
     if output is not None and (output / MANIFEST).exists():

@@ -1,1 +1,4 @@
-"""Engines that run the exported network: one protocol, one module per library, and the ladder that chooses."""
+"""Patches in, logits out, on whichever device answers: the protocol, its engines, the ladder that chooses one.
+
+Knows no volume and no file but the model's.
+"""

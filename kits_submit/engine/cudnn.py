@@ -15,8 +15,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import MappingProxyType
 
+from kits_submit.atomic import replacing
 from kits_submit.errors import OutputError
-from kits_submit.files.nifti import replacing
 from kits_submit.machine.nvidia import gpus
 
 Settings = Mapping[str, str]

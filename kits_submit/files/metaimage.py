@@ -16,8 +16,9 @@ from typing import IO, Any
 
 import numpy as np
 
+from kits_submit.atomic import replacing
 from kits_submit.errors import VolumeError
-from kits_submit.files.nifti import CHUNK_BYTES, DAMAGED, DEFLATE_MAX_RATIO, Nifti, has_volume, replacing
+from kits_submit.files.nifti import CHUNK_BYTES, DAMAGED, DEFLATE_MAX_RATIO, Nifti, has_volume
 from kits_submit.types import Affine, Array
 
 SUFFIX = ".mha"

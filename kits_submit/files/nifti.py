@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import gzip
 import itertools
-import os
-import tempfile
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,8 +16,9 @@ from typing import IO, TYPE_CHECKING
 
 import numpy as np
 
+from kits_submit.atomic import replacing
 from kits_submit.channels import Ahead
-from kits_submit.errors import OutputError, VolumeError
+from kits_submit.errors import VolumeError
 from kits_submit.types import Affine, Array
 
 if TYPE_CHECKING:
@@ -129,42 +128,6 @@ def write_nifti(path: Path, stored: Array, header: Nifti1Header, shape: tuple[in
         step = max(1, CHUNK_BYTES // max(1, stored.shape[0] * stored.shape[1]))
         for start in range(0, stored.shape[2], step):
             out.write(stored[:, :, start : start + step].tobytes(order="F"))
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[IO[bytes]]:
-    """A binary file beside `path` that takes its name when the block ends well, and vanishes otherwise.
-
-    Raises:
-        OutputError: the folder or the file cannot be written.
-    """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
-    except OSError as error:
-        raise _unwritable(path, error) from None
-    beside = Path(name)
-    try:
-        with os.fdopen(handle, "wb") as raw:
-            yield raw
-            raw.flush()
-            os.fsync(raw.fileno())
-        beside.chmod(0o666 & ~_umask())
-        beside.replace(path)
-    except OSError as error:
-        raise _unwritable(path, error) from None
-    finally:
-        beside.unlink(missing_ok=True)
-
-
-def _umask() -> int:
-    mask = os.umask(0o022)
-    os.umask(mask)
-    return mask
-
-
-def _unwritable(path: Path, error: OSError) -> OutputError:
-    return OutputError(f"cannot be written ({error.strerror or error})", fix="check space and permissions", path=path)
 
 
 def _open(path: Path) -> IO[bytes]:

@@ -1,35 +1,17 @@
-"""What a run leaves behind: masks under the challenge's names, and the run's manifest."""
+"""The folder that a run writes into: held against a second run, proven to be writable before an hour is computed."""
 
 from __future__ import annotations
 
-import json
-import math
 import os
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from kits_submit.errors import OutputError
-from kits_submit.files.cases import GRAND_CHALLENGE_MASKS, prediction_path
-from kits_submit.files.nifti import replacing
-from kits_submit.files.volume import Grid, write_labels
-from kits_submit.types import Labels
+from kits_submit.files.cases import GRAND_CHALLENGE_MASKS
 
-MANIFEST = "run.json"
 SCORES = ("scores.csv", "scores.json")
-
-
-def write_prediction(folder: Path, case_id: str, labels: Labels, grid: Grid) -> Path:
-    """Write ZYX labels on the source grid, at `kits_submit.files.cases.prediction_path` below `folder`.
-
-    Raises:
-        OutputError: the folder cannot be written.
-    """
-    path = folder / prediction_path(case_id, grid.path)
-    write_labels(path, labels, grid)
-    return path
 
 
 @contextmanager
@@ -85,23 +67,3 @@ def _unwritable(folder: Path, error: OSError) -> OutputError:
         fix=f"give a folder that this user (id {os.getuid()}) may write",
         path=folder,
     )
-
-
-def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write JSON beside, then rename; NaN becomes null.
-
-    Raises:
-        OutputError: the file cannot be written.
-    """
-    with replacing(path) as raw:
-        raw.write((json.dumps(_finite(content), indent=2) + "\n").encode())
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {key: _finite(inner) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(inner) for inner in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value

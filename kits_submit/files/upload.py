@@ -6,9 +6,9 @@ import zipfile
 from collections.abc import Collection
 from pathlib import Path
 
+from kits_submit.atomic import replacing
 from kits_submit.errors import InputError
 from kits_submit.files.cases import prediction_name
-from kits_submit.files.nifti import replacing
 
 ARCHIVE = "predictions.zip"
 TEST_CASES = tuple(f"case_{number:05d}" for number in range(210, 300))  # KiTS19's test images

@@ -7,42 +7,47 @@ voxel faces; a tie goes to the lower class. Kidney and tumor components are 26-c
 
 from __future__ import annotations
 
+import math
 from typing import cast
 
 import numpy as np
 import numpy.typing as npt
 
+from kits_submit.labels import BACKGROUND, LabelSet
 from kits_submit.recipe import Refinement
-from kits_submit.types import BACKGROUND, KIDNEY, TUMOR, Labels, Mask, Spacing
+from kits_submit.types import Labels, Mask, Spacing
 
-_CLASSES = 3
 _COUNTED_AT_ONCE = 1 << 24
 
 
-def refine(labels: Labels, spacing_mm: Spacing, refinement: Refinement) -> Labels:
+def refine(labels: Labels, spacing_mm: Spacing, refinement: Refinement, classes: LabelSet) -> Labels:
     """Refined copy of ZYX labels."""
     refined = labels.copy()
-    refine_in_place(refined, spacing_mm, refinement)
+    refine_in_place(refined, spacing_mm, refinement, classes)
     return refined
 
 
-def refine_in_place(labels: Labels, spacing_mm: Spacing, refinement: Refinement) -> None:
+def refine_in_place(labels: Labels, spacing_mm: Spacing, refinement: Refinement, classes: LabelSet) -> None:
     """Refine ZYX labels; the thresholds' meaning stands in `Refinement`.
 
-    In order: opening of the foreground, small tumor components, small kidney components, small foreground components,
-    foreground without a kidney, holes. Only the padded box of the foreground is touched.
+    In order: opening of the foreground, small components of tumors and cysts, small kidney components, small foreground
+    components, foreground without a kidney, holes. Foreground is kidneys with their masses; classes that are neither
+    are left as they are, but may take a small component that touches them most. Only the padded box of all that is not
+    background is touched.
     """
     box = _padded_box(labels)
     if box is None:
         return
     inner = np.pad(labels[box], 1)  # the rim joins all outer background; cc3d 4.1 refuses some volumes one voxel thin
-    _open(inner, spacing_mm, refinement.opening_mm)
-    for which, threshold_ml in ((TUMOR, refinement.tumor_min_ml), (KIDNEY, refinement.kidney_min_ml)):
+    _open(inner, spacing_mm, refinement.opening_mm, classes)
+    thresholds_ml = [(mass, refinement.tumor_min_ml) for mass in classes.mass]
+    thresholds_ml += [(kidney, refinement.kidney_min_ml) for kidney in classes.kidney]
+    for which, threshold_ml in thresholds_ml:
         around = _padded_box(inner == which)
         if around is not None:
-            _reassign_small(inner[around], which, threshold_ml, spacing_mm)
-    _drop_foreground(inner, refinement.foreground_min_ml, spacing_mm, needs_kidney=refinement.tumor_needs_kidney)
-    _reassign_small(inner, BACKGROUND, refinement.hole_max_ml, spacing_mm)
+            _reassign_small(inner[around], which, threshold_ml, spacing_mm, classes)
+    _drop_foreground(inner, refinement, spacing_mm, classes)
+    _reassign_small(inner, BACKGROUND, refinement.hole_max_ml, spacing_mm, classes)
     labels[box] = inner[1:-1, 1:-1, 1:-1]
 
 
@@ -52,19 +57,30 @@ def volume_ml(voxels: int, spacing_mm: Spacing) -> float:
     return voxels * z * y * x / 1000.0
 
 
-def _open(labels: Labels, spacing_mm: Spacing, radius_mm: float) -> None:
+def mask_of(labels: Labels, numbers: tuple[int, ...], classes: LabelSet) -> Mask:
+    """Where `labels` is one of `numbers`."""
+    if numbers == classes.foreground:
+        return np.asarray(labels != BACKGROUND)
+    if len(numbers) == 1:
+        return np.asarray(labels == numbers[0])
+    wanted = np.zeros(256, np.bool_)
+    wanted[list(numbers)] = True
+    return wanted[labels]
+
+
+def _open(labels: Labels, spacing_mm: Spacing, radius_mm: float, classes: LabelSet) -> None:
     """Clear the foreground that no ball of this radius fits into."""
     if radius_mm <= 0:
         return
     from scipy import ndimage
 
-    foreground = labels != BACKGROUND
+    foreground = mask_of(labels, classes.organ, classes)
     eroded = ndimage.distance_transform_edt(foreground, sampling=spacing_mm) > radius_mm
     opened = ndimage.distance_transform_edt(~eroded, sampling=spacing_mm) <= radius_mm if eroded.any() else eroded
     labels[foreground & ~opened] = BACKGROUND
 
 
-def _reassign_small(labels: Labels, which: int, threshold_ml: float, spacing_mm: Spacing) -> None:
+def _reassign_small(labels: Labels, which: int, threshold_ml: float, spacing_mm: Spacing, classes: LabelSet) -> None:
     """Give each component of class `which` below (background: up to) the threshold to the class touching it most.
 
     `labels` has a rim without that class; of background, one that stays.
@@ -76,20 +92,20 @@ def _reassign_small(labels: Labels, which: int, threshold_ml: float, spacing_mm:
     small[components[0, 0, 0]] = False  # the rim: background that is not enclosed
     if not small.any():
         return
-    touching = _touching_mm2(components, labels, len(sizes), spacing_mm)
+    touching = _touching_mm2(components, labels, (len(sizes), len(classes)), spacing_mm)
     touching[:, which] = -1
     new = touching.argmax(axis=1).astype(np.uint8)
     mask = small[components]
     labels[mask] = new[components[mask]]
 
 
-def _drop_foreground(labels: Labels, threshold_ml: float, spacing_mm: Spacing, *, needs_kidney: bool) -> None:
+def _drop_foreground(labels: Labels, refinement: Refinement, spacing_mm: Spacing, classes: LabelSet) -> None:
     """Clear foreground components below the threshold; of the others those without a kidney, where any has one."""
-    components, sizes = _components(labels != BACKGROUND, connectivity=26)
-    dropped = sizes * volume_ml(1, spacing_mm) < threshold_ml
+    components, sizes = _components(mask_of(labels, classes.organ, classes), connectivity=26)
+    dropped = sizes * volume_ml(1, spacing_mm) < refinement.foreground_min_ml
     dropped[0] = False
-    if needs_kidney:
-        has_kidney = _voxels(components, len(sizes), labels == KIDNEY) > 0
+    if refinement.tumor_needs_kidney:
+        has_kidney = _voxels(components, len(sizes), mask_of(labels, classes.kidney, classes)) > 0
         if (has_kidney & ~dropped).any():
             dropped[1:] |= ~has_kidney[1:]
     if dropped.any():
@@ -122,19 +138,19 @@ def _voxels(components: npt.NDArray[np.uint32], count: int, among: Mask | None =
 
 
 def _touching_mm2(
-    components: npt.NDArray[np.uint32], labels: Labels, count: int, spacing_mm: Spacing
+    components: npt.NDArray[np.uint32], labels: Labels, shape: tuple[int, int], spacing_mm: Spacing
 ) -> npt.NDArray[np.float64]:
-    """(component, class) surface in mm^2 over which each component touches each class."""
-    touching = np.zeros(count * _CLASSES)
+    """Surface in mm^2 over which each component touches each class, `shape` components x classes."""
+    touching = np.zeros(math.prod(shape))
     for axis in range(3):
         face_mm2 = np.prod([s for a, s in enumerate(spacing_mm) if a != axis])
         front, back = (_without_end(axis, first) for first in (False, True))
         for here, there in ((front, back), (back, front)):
             inside, beyond = components[here], labels[there]
             facing = (inside > 0) & (components[there] != inside)
-            pairs = inside[facing].astype(np.int64) * _CLASSES + beyond[facing]
+            pairs = inside[facing].astype(np.int64) * shape[1] + beyond[facing]
             touching += face_mm2 * np.bincount(pairs, minlength=len(touching))
-    return touching.reshape(count, _CLASSES)
+    return touching.reshape(shape)
 
 
 def _without_end(axis: int, first: bool) -> tuple[slice, ...]:

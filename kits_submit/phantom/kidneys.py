@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from kits_submit.labels import KIDNEY
 from kits_submit.phantom.body import Body
 from kits_submit.phantom.phases import Tissues
 from kits_submit.phantom.shapes import (
@@ -24,7 +25,7 @@ from kits_submit.phantom.shapes import (
     ellipsoid_distance,
     local,
 )
-from kits_submit.types import KIDNEY, Array
+from kits_submit.types import Array
 
 # One kidney of two, mL: KiTS19's label 1 is 91 / 408 / 765 mL (min / median / max) for both together.
 _MEDIAN_ML, _LOG_SPREAD, _LOW_ML, _HIGH_ML = 194.0, 0.27, 90.0, 340.0

@@ -10,11 +10,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from kits_submit.labels import BACKGROUND, TUMOR
 from kits_submit.phantom.body import Body
 from kits_submit.phantom.kidneys import Kidney, surface_direction
 from kits_submit.phantom.phases import PHASES, SUBTYPES
 from kits_submit.phantom.shapes import Box, Canvas, Ellipsoid, Point, Waves, turned
-from kits_submit.types import BACKGROUND, TUMOR, Array
+from kits_submit.types import Array
 
 _MEDIAN_ML, _LOG_SPREAD, _LOW_ML, _HIGH_ML = 30.0, 1.45, 1.1, 1250.0
 _COUNT_SHARE = (0.955, 0.03, 0.015)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from kits_submit.files.output import MANIFEST
+from kits_submit.batch.manifest import MANIFEST
 from kits_submit.rehearsal.cage import Cage
 from kits_submit.rehearsal.sampling import Sample, Sampler, Usage, usage
 from kits_submit.rehearsal.terms import Budget

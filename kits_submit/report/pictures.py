@@ -7,6 +7,7 @@ radiologist sees them: the patient's right on the left of the picture, the head 
 from __future__ import annotations
 
 import io
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,10 +15,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from kits_submit.atomic import replacing
 from kits_submit.errors import GeometryError
-from kits_submit.files.nifti import replacing
 from kits_submit.files.volume import read_labels, read_volume
-from kits_submit.types import KIDNEY, TUMOR, Array, Image, Labels, Mask, Shape, Spacing
+from kits_submit.labels import LabelSet
+from kits_submit.report.colours import colours
+from kits_submit.types import Array, Image, Labels, Mask, Shape, Spacing
 
 if TYPE_CHECKING:
     from PIL.Image import Image as Picture
@@ -25,8 +28,6 @@ if TYPE_CHECKING:
 Rgb = npt.NDArray[np.uint8]
 
 WINDOW_HU = (-160.0, 280.0)  # soft tissue with contrast
-COLOURS = {KIDNEY: (64, 200, 255), TUMOR: (255, 96, 64)}
-_NAMES = {KIDNEY: "kidney", TUMOR: "tumor"}
 _PLANES = ("axial", "coronal", "sagittal")
 _LARGEST = (420, 1400)  # pixels: height of the tallest plane, width of all
 _BODY_HU = -300.0
@@ -48,8 +49,13 @@ class _Plane:
     pixel_mm: tuple[float, float]
 
 
-def draw_picture(path: Path, case: str, image: Path, prediction: Path, label: Path | None = None) -> None:
+def draw_picture(
+    path: Path, case: str, image: Path, prediction: Path, label: Path | None = None, *, labels: LabelSet
+) -> None:
     """Write one case's picture; all volumes lie on one grid.
+
+    Args:
+        labels: the classes of both masks.
 
     Raises:
         VolumeError, LabelError: a file cannot be read.
@@ -65,18 +71,18 @@ def draw_picture(path: Path, case: str, image: Path, prediction: Path, label: Pa
             )
     spacing_mm = volume.grid.spacing_mm
     body = body_box(volume.voxels, spacing_mm)
-    planes = _cut(volume.voxels, predicted.voxels, truth, place(predicted.voxels), body, spacing_mm)
-    picture = _compose(case, planes, labelled=truth is not None)
+    planes = _cut(volume.voxels, predicted.voxels, truth, place(predicted.voxels, labels), body, spacing_mm)
+    picture = _compose(case, planes, labels, labelled=truth is not None)
     packed = io.BytesIO()
     picture.save(packed, "PNG", optimize=True)
     with replacing(path) as raw:
         raw.write(packed.getvalue())
 
 
-def place(labels: Labels) -> Shape:
-    """Where to cut: (z, y, x) of the largest cross-sections of the largest tumor, of the largest kidney where there is
-    none, of the middle where there is neither."""
-    for wanted in (TUMOR, KIDNEY):
+def place(labels: Labels, classes: LabelSet) -> Shape:
+    """Where to cut: (z, y, x) of the largest cross-sections of the largest tumor, of the largest cyst or kidney where
+    there is none, of the middle where there is neither."""
+    for wanted in dict.fromkeys((*classes.tumor, *classes.mass, *classes.kidney, *classes.foreground)):
         largest = _largest_component(labels == wanted)
         if largest is not None:
             z, y, x = (int(largest.sum(axis=others).argmax()) for others in ((1, 2), (0, 2), (0, 1)))
@@ -126,12 +132,13 @@ def _cut(
     return tuple(planes)
 
 
-def _compose(case: str, planes: tuple[_Plane, ...], *, labelled: bool) -> Picture:
+def _compose(case: str, planes: tuple[_Plane, ...], labels: LabelSet, *, labelled: bool) -> Picture:
     from PIL import Image as Pillow
     from PIL import ImageDraw, ImageFont
 
     scale = _scale(planes)
-    drawn = [_draw(plane, scale) for plane in planes]
+    palette = colours(labels)
+    drawn = [_draw(plane, scale, palette) for plane in planes]
     width = sum(one.shape[1] for one in drawn) + _GAP * (len(drawn) - 1)
     height = max(one.shape[0] for one in drawn)
     canvas = Pillow.new("RGB", (width, height + 2 * _CAPTION), (0, 0, 0))
@@ -141,7 +148,7 @@ def _compose(case: str, planes: tuple[_Plane, ...], *, labelled: bool) -> Pictur
         canvas.paste(Pillow.fromarray(pixels), (left, _CAPTION))
         text.text((left + 4, 4), f"{plane.name} {plane.index}", fill=(190, 190, 190), font=font)
         left += pixels.shape[1] + _GAP
-    legend = [(f"{case}  ", (230, 230, 230)), *((f"{_NAMES[k]}  ", COLOURS[k]) for k in COLOURS)]
+    legend = [(f"{case}  ", (230, 230, 230)), *((f"{labels.names[n]}  ", colour) for n, colour in palette.items())]
     legend.append(("prediction solid, label dashed" if labelled else "prediction", (190, 190, 190)))
     left = 4
     for words, colour in legend:
@@ -150,7 +157,7 @@ def _compose(case: str, planes: tuple[_Plane, ...], *, labelled: bool) -> Pictur
     return canvas
 
 
-def _draw(plane: _Plane, scale: float) -> Rgb:
+def _draw(plane: _Plane, scale: float, palette: Mapping[int, tuple[int, int, int]]) -> Rgb:
     from PIL import Image as Pillow
 
     low, high = WINDOW_HU
@@ -158,7 +165,7 @@ def _draw(plane: _Plane, scale: float) -> Rgb:
     size = _size(plane, scale)
     shown = np.asarray(Pillow.fromarray(grey).resize(size, Pillow.Resampling.BICUBIC))
     pixels: Rgb = np.repeat(shown[:, :, None], 3, axis=2)
-    for number, colour in COLOURS.items():
+    for number, colour in palette.items():
         pixels[contour(plane.predicted == number, size)] = colour
         if plane.truth is not None:
             pixels[contour(plane.truth == number, size) & _dashes(size)] = tuple(c // 2 + 128 for c in colour)

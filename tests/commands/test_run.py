@@ -193,7 +193,7 @@ class TestBadInput:
             raise ZeroDivisionError("secret")
 
         arguments = ("run", cases, tmp_path / "out", "--model", threshold_model())
-        monkeypatch.setattr("kits_submit.batch.pipeline.refine_in_place", broken)
+        monkeypatch.setattr("kits_submit.inference.pipeline.refine_in_place", broken)
         assert run(*arguments) == 1
         told = capsys.readouterr().err
         assert "unexpected ZeroDivisionError; run again with --debug and report it (and 1 more" in told.splitlines()[-1]
@@ -203,7 +203,7 @@ class TestBadInput:
         assert "secret" not in json.dumps(manifest)
         assert run(*arguments, "--debug") == 1
         assert "Traceback" in capsys.readouterr().err
-        monkeypatch.setattr("kits_submit.files.cases.find_cases", broken)
+        monkeypatch.setattr("kits_submit.commands.session.find_cases", broken)
         assert run(*arguments) == 1
         assert capsys.readouterr().err == "error: unexpected ZeroDivisionError; run again with --debug and report it\n"
 

@@ -15,10 +15,10 @@ from export.depthwise import rewrite_depthwise
 from export.half import label_agreement
 from kits_submit.checks.gpu_check import gpu_candidates
 from kits_submit.checks.parity import check_parity
-from kits_submit.commands.options import DEFAULT_MODEL
 from kits_submit.engine.model import Model, load_model
 from kits_submit.engine.onnxruntime import OnnxRuntimeEngine
 from kits_submit.errors import DeviceError, InputError, ModelError
+from kits_submit.places import DEFAULT_MODEL
 
 
 def convolutions(content: bytes) -> list[tuple[int, tuple[int, ...]]]:

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from isal import igzip
 
-from kits_submit.batch.pipeline import run_cases
+from kits_submit.batch.runner import run_cases
 from kits_submit.engine.model import Model, load_model
 from kits_submit.engine.select import Selection
 from kits_submit.errors import GeometryError, VolumeError

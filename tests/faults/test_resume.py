@@ -125,17 +125,19 @@ def test_a_case_is_done_again_where_its_input_its_mask_or_the_model_changed(tmp_
 )
 def test_a_manifest_that_is_not_ours_is_no_ledger(tmp_path, model, content):
     from kits_submit.batch.ledger import Ledger
+    from kits_submit.batch.manifest import Provenance
     from kits_submit.engine.model import load_model
+    from kits_submit.engine.select import select_engine
     from kits_submit.files.cases import find_cases
     from kits_submit.inference.patches import PatchPlan
 
     save(tmp_path / "in" / "case_00000.nii.gz", scan())
     (tmp_path / "run.json").write_text(content)
     loaded = load_model(model)
-    plan = PatchPlan.of(loaded.recipe)
-    ledger = Ledger(find_cases(tmp_path / "in"), tmp_path, loaded, plan, lambda results, code: {"cases": []})
+    made_by = Provenance(loaded, select_engine("cpu", loaded), PatchPlan.of(loaded.recipe))
+    ledger = Ledger(find_cases(tmp_path / "in"), tmp_path, made_by)
     assert ledger.results == []
-    assert json.loads((tmp_path / "run.json").read_text()) == {"cases": []}
+    assert json.loads((tmp_path / "run.json").read_text())["cases"] == []
 
 
 def test_another_patch_plan_does_the_cases_again(tmp_path, model):

@@ -12,8 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from kits_submit.atomic import replacing
 from kits_submit.errors import GeometryError, LabelError, OutputError, VolumeError
-from kits_submit.files.nifti import CHUNK_BYTES, replacing
+from kits_submit.files.nifti import CHUNK_BYTES
 from kits_submit.files.volume import open_planes, read_grid, read_labels, read_volume, write_labels
 from tests.conftest import kits_affine, save
 

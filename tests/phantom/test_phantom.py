@@ -16,11 +16,12 @@ from hypothesis import strategies as st
 from scipy.ndimage import binary_dilation, label
 
 from kits_submit.errors import InputError, OutputError
+from kits_submit.labels import KIDNEY, TUMOR
 from kits_submit.phantom import Phantom, draw_phantom, write_phantom, write_phantoms
 from kits_submit.phantom.draw import draw_patient
 from kits_submit.phantom.scanner import SLICE_MM, blur_slices
 from kits_submit.phantom.shapes import Box, Capsule, Ellipsoid, Grid, Waves, turned
-from kits_submit.types import KIDNEY, TUMOR, Spacing
+from kits_submit.types import Spacing
 
 AXIS_CODES: Any = nib.aff2axcodes  # nibabel is not typed
 COARSE: Spacing = (5.0, 2.5, 2.5)

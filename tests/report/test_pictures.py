@@ -9,8 +9,9 @@ import pytest
 from PIL import Image
 
 from kits_submit.errors import VolumeError
-from kits_submit.report.pictures import COLOURS, body_box, contour, draw_picture, place
-from kits_submit.types import KIDNEY, TUMOR
+from kits_submit.labels import KIDNEY, KITS19, TUMOR
+from kits_submit.report.colours import colours
+from kits_submit.report.pictures import body_box, contour, draw_picture, place
 from tests.conftest import kits_affine, save
 
 SHAPE = (20, 60, 80)
@@ -33,7 +34,7 @@ def test_the_cut_goes_through_the_largest_section_of_the_largest_tumor() -> None
     labels[10:15, 30:40, 50:60] = TUMOR
     labels[12, 28:42, 50:60] = TUMOR
     labels[0:19, 0:5, 0:70] = KIDNEY
-    z, y, x = place(labels)
+    z, y, x = place(labels, KITS19)
     assert z == 12
     assert 30 <= y < 40
     assert 50 <= x < 60
@@ -41,9 +42,9 @@ def test_the_cut_goes_through_the_largest_section_of_the_largest_tumor() -> None
 
 def test_without_a_tumor_it_goes_through_the_kidney_and_without_both_through_the_middle() -> None:
     labels = np.zeros(SHAPE, np.uint8)
-    assert place(labels) == (10, 30, 40)
+    assert place(labels, KITS19) == (10, 30, 40)
     labels[3, 7, 9] = KIDNEY
-    assert place(labels) == (3, 7, 9)
+    assert place(labels, KITS19) == (3, 7, 9)
 
 
 def test_the_body_is_found_and_the_table_is_not() -> None:
@@ -73,11 +74,11 @@ def test_picture_shows_both_masks(tmp_path: Path) -> None:
         save(tmp_path / f"{name}.nii.gz", voxels, kits_affine(SPACING))
         for name, voxels in (("imaging", image), ("prediction", labels), ("label", np.roll(labels, 6, axis=2)))
     ]
-    draw_picture(tmp_path / "plain.png", "case_00003", files[0], files[1])
-    draw_picture(tmp_path / "labelled.png", "case_00003", *files)
+    draw_picture(tmp_path / "plain.png", "case_00003", files[0], files[1], labels=KITS19)
+    draw_picture(tmp_path / "labelled.png", "case_00003", *files, labels=KITS19)
     plain, labelled = (np.asarray(Image.open(tmp_path / f"{name}.png")) for name in ("plain", "labelled"))
     assert plain.shape == labelled.shape
-    for colour in COLOURS.values():
+    for colour in colours(KITS19).values():
         solid = (plain == colour).all(axis=-1).sum()
         assert solid > 100
         dashed = tuple(c // 2 + 128 for c in colour)
@@ -86,7 +87,7 @@ def test_picture_shows_both_masks(tmp_path: Path) -> None:
         assert 0.2 * solid < drawn < 0.8 * solid  # a dash, a gap
         assert not (plain == dashed).all(axis=-1).any()
     again = (tmp_path / "plain.png").read_bytes()
-    draw_picture(tmp_path / "plain.png", "case_00003", files[0], files[1])
+    draw_picture(tmp_path / "plain.png", "case_00003", files[0], files[1], labels=KITS19)
     assert (tmp_path / "plain.png").read_bytes() == again
     assert not list(tmp_path.glob(".*"))
 
@@ -94,5 +95,5 @@ def test_picture_shows_both_masks(tmp_path: Path) -> None:
 def test_an_unreadable_volume_is_told(tmp_path: Path) -> None:
     (tmp_path / "imaging.nii.gz").write_bytes(b"no")
     with pytest.raises(VolumeError):
-        draw_picture(tmp_path / "a.png", "a", tmp_path / "imaging.nii.gz", tmp_path / "imaging.nii.gz")
+        draw_picture(tmp_path / "a.png", "a", tmp_path / "imaging.nii.gz", tmp_path / "imaging.nii.gz", labels=KITS19)
     assert not (tmp_path / "a.png").exists()

@@ -14,14 +14,13 @@ from typer.testing import CliRunner, Result
 
 from kits_submit.errors import InputError
 from tests.train.data.test_data import phantom, write_case
-from train.cli import train_command
+from train.commands.train import train_command
 from train.compute.distributed import Workers
 from train.config import TrainConfig
 from train.data.cohort import draw_phantoms
-from train.fit.loop import StepReport
-from train.fit.validate import CaseScore
 from train.presets import preset
 from train.records.display import RunDisplay
+from train.records.reports import CaseScore, StepReport
 
 TINY = replace(
     preset("demo"),
@@ -40,7 +39,7 @@ TINY = replace(
 @pytest.fixture
 def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every preset is `TINY`."""
-    monkeypatch.setattr("train.cli.named_preset", lambda name: TINY)
+    monkeypatch.setattr("train.commands.train.named_preset", lambda name: TINY)
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import typer
 from typer.testing import CliRunner, Result
 
 from kits_submit.errors import InputError
-from train.cli import train_command
+from train.commands.train import train_command
 from train.config import OPTIONS, TrainConfig
 from train.flags import base_config, make_config, printed
 from train.options import REAL, WHOLE, optional, row, to_toml

@@ -16,8 +16,9 @@ from tests.train.training import RECIPE, SMALL, Heard, train, write_cases
 from train.data.cache import CachedCase
 from train.data.cache import write_case as write_cached
 from train.fit.checkpoint import load_checkpoint
-from train.fit.validate import CaseScore, predict_volume, validate
+from train.fit.validate import predict_volume, validate
 from train.network.deeplab import Architecture, DeepLab3D
+from train.records.reports import CaseScore
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -49,7 +50,7 @@ def test_validation_scores_by_hand(tmp_path: Path) -> None:
     image[0, 0] = 0.5, 0.5, 0.5, 0.5, 0.5, 2, 2, 2
     write_cached(tmp_path / "case_00000", image, label)
     heard: list[CaseScore] = []
-    cases = [CachedCase("case_00000", tmp_path / "case_00000")]
+    cases = [CachedCase("case_00000", tmp_path / "case_00000", 3)]
     scores = validate(Voxelwise().eval(), cases, RECIPE, on_case=heard.append)
     wanted = (8 / 9, 2 / 5, 1.0, 1 / 2, 4 / 5, 1 / 3)
     assert scores == heard == [CaseScore("case_00000", *(pytest.approx(value) for value in wanted))]

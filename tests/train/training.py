@@ -13,11 +13,11 @@ from tests.train.data.test_data import phantom, write_case
 from train.compute.distributed import Workers
 from train.config import TrainConfig
 from train.data.sampler import PatchBatch, Sampler
-from train.fit.loop import StepReport, Trainer
-from train.fit.validate import CaseScore
+from train.fit.loop import Trainer
 from train.network.deeplab import DeepLab3D
 from train.network.variants import architecture_of
 from train.presets import preset
+from train.records.reports import CaseScore, StepReport
 from train.run import Request, run_training
 from train.stage import Place, StageResult
 

@@ -32,9 +32,9 @@ from kits_submit.errors import InputError, OutputError
 from kits_submit.files.cases import Case
 from kits_submit.inference.grid import resample, resample_nearest, target_shape
 from kits_submit.inference.intensity import standardise
-from kits_submit.recipe import LABELS, Recipe
+from kits_submit.recipe import Recipe
 from kits_submit.types import Image, Labels, Shape, Spacing
-from train.data.fingerprint import content_hash, read_pair
+from train.pairs import content_hash, read_pair
 
 LAYOUT = "1"  # changes with the files above
 
@@ -47,10 +47,13 @@ class CachedCase:
     """One case in the cache, its arrays memory-mapped anew at each access.
 
     A mapping kept open holds a file descriptor: KiTS19 would need more than the usual limit of 1024.
+
+    - `classes`: how many the labels have, background included.
     """
 
     case_id: str
     folder: Path
+    classes: int
 
     @property
     def image(self) -> npt.NDArray[np.float16]:
@@ -70,7 +73,7 @@ class CachedCase:
     @property
     def by_class(self) -> tuple[Indices, ...]:
         """Flat indices of class 1, of class 2, ..; ascending."""
-        return tuple(self._mapped(f"class_{k}", np.int64) for k in range(1, len(LABELS)))
+        return tuple(self._mapped(f"class_{k}", np.int64) for k in range(1, self.classes))
 
     @property
     def shape(self) -> Shape:
@@ -112,9 +115,9 @@ def cache_case(case: Case, recipe: Recipe, root: Path, *, max_slices: int, sha25
     """
     folder = root / f"{case.case_id}-{_key(sha256 or content_hash(case), recipe, max_slices)}"
     if not folder.is_dir():
-        image, label = prepare(*read_pair(case), recipe, max_slices=max_slices)
-        write_case(folder, image, label)
-    return CachedCase(case.case_id, folder)
+        image, label = prepare(*read_pair(case, recipe.labels), recipe, max_slices=max_slices)
+        write_case(folder, image, label, len(recipe.labels))
+    return CachedCase(case.case_id, folder, len(recipe.labels))
 
 
 def prepare(
@@ -149,14 +152,14 @@ def _key(sha256: str, recipe: Recipe, max_slices: int) -> str:
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:12]
 
 
-def write_case(folder: Path, image: npt.NDArray[np.float16], label: Labels) -> None:
+def write_case(folder: Path, image: npt.NDArray[np.float16], label: Labels, classes: int) -> None:
     """Write a case's files and index lists beside, and rename.
 
     Raises:
         OutputError: cannot be written.
     """
     arrays = {"image": image, "label": label, "foreground": np.flatnonzero(label)}
-    arrays |= {f"class_{k}": np.flatnonzero(label == k) for k in range(1, len(LABELS))}
+    arrays |= {f"class_{k}": np.flatnonzero(label == k) for k in range(1, classes)}
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         beside = Path(tempfile.mkdtemp(prefix=f".{folder.name}.{os.getpid()}.", dir=folder.parent))

@@ -14,14 +14,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from kits_submit.atomic import replacing
 from kits_submit.errors import InputError, KitsError, OutputError
 from kits_submit.files.cases import Case, find_cases
-from kits_submit.files.nifti import replacing
 from kits_submit.phantom import write_phantoms
 from train.compute.distributed import Workers
 from train.config import TrainConfig
-from train.data.fingerprint import content_hash
 from train.data.splits import Split, split_cases
+from train.pairs import content_hash
 from train.records.events import Events
 from train.synthesis.implant_cases import copies_of
 

@@ -91,7 +91,7 @@ def _measured(
 ) -> list[CaseFacts]:
     def attempt(case: Case) -> CaseFacts | KitsError:
         try:
-            return measure(case, notes)
+            return measure(case, config.label_set, notes)
         except KitsError as error:
             return error
         finally:

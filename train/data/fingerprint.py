@@ -22,14 +22,14 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from evaluation.masks.geometry import check_same_grid
-from kits_submit.errors import InputError, LabelError
+from kits_submit.atomic import replacing
+from kits_submit.errors import InputError
 from kits_submit.files.cases import Case
-from kits_submit.files.nifti import replacing
-from kits_submit.files.volume import read_grid, read_labels, read_volume
-from kits_submit.recipe import LABELS, Recipe
+from kits_submit.labels import LabelSet
+from kits_submit.recipe import Recipe
 from kits_submit.types import Image, Labels, Spacing
 from train.config import TrainConfig
+from train.pairs import content_hash, read_pair
 
 LOWEST_HU, HIGHEST_HU = -4096, 32767
 Histogram = npt.NDArray[np.int64]  # voxels at LOWEST_HU, LOWEST_HU + 1, .. HIGHEST_HU
@@ -45,10 +45,11 @@ class CaseFacts:
     histogram: Histogram
 
 
-def measure(case: Case, notes: Path | None = None) -> CaseFacts:
+def measure(case: Case, classes: LabelSet, notes: Path | None = None) -> CaseFacts:
     """Read one case and measure it.
 
     Args:
+        classes: what its labels may be.
         notes: folder where facts are kept by content, so that files already measured are hashed alone.
 
     Raises:
@@ -60,7 +61,7 @@ def measure(case: Case, notes: Path | None = None) -> CaseFacts:
     note = None if notes is None else notes / f"{sha256}.json"
     if note is not None and note.is_file():
         return _noted(case.case_id, sha256, note)
-    image, label, spacing = read_pair(case)
+    image, label, spacing = read_pair(case, classes)
     facts = CaseFacts(case.case_id, sha256, spacing, foreground_histogram(image, label))
     if note is not None:
         _note(facts, note)
@@ -80,46 +81,6 @@ def _note(facts: CaseFacts, note: Path) -> None:
     raw = {"spacing_mm": facts.spacing_mm, "bins": bins.tolist(), "voxels": facts.histogram[bins].tolist()}
     with replacing(note) as stream:
         stream.write(json.dumps(raw).encode())
-
-
-def read_pair(case: Case) -> tuple[Image, Labels, Spacing]:
-    """A case's HU, labels and spacing.
-
-    Raises:
-        InputError: no image or no label.
-        VolumeError: a file that cannot be read.
-        GeometryError: image and label differ in shape or affine.
-        LabelError: a label above 2.
-    """
-    image_path, label_path = files_of(case)
-    fix = "use the label that belongs to the image, written on its grid"
-    check_same_grid(read_grid(label_path), read_grid(image_path), label_path, named="the image", fix=fix)
-    volume, labels = read_volume(image_path), read_labels(label_path)
-    highest = int(labels.voxels.max())
-    if highest >= len(LABELS):
-        raise LabelError(f"a label is {highest}, allowed: 0 to {len(LABELS) - 1}", fix="map it first", path=label_path)
-    return volume.voxels, labels.voxels, volume.grid.spacing_mm
-
-
-def files_of(case: Case) -> tuple[Path, Path]:
-    """Image and label.
-
-    Raises:
-        InputError: one of them is not there.
-    """
-    if case.image is None or case.label is None:
-        missing = "image" if case.image is None else "label"
-        raise InputError(f"{case.case_id} has no {missing}", fix="training needs both of each case", path=case.folder)
-    return case.image, case.label
-
-
-def content_hash(case: Case) -> str:
-    """sha256 over the bytes of a case's image and label files."""
-    digest = hashlib.sha256()
-    for path in files_of(case):
-        with path.open("rb") as stream:
-            digest.update(hashlib.file_digest(stream, "sha256").digest())
-    return digest.hexdigest()
 
 
 def foreground_histogram(image: Image, label: Labels) -> Histogram:
@@ -154,7 +115,7 @@ def make_recipe(facts: Sequence[CaseFacts], config: TrainConfig) -> Recipe:
     histogram: Histogram = np.stack([fact.histogram for fact in facts]).sum(axis=0)
     if np.count_nonzero(histogram) < 2:
         what = "the labels hold no foreground, or foreground of a single HU"
-        raise InputError(what, fix="train on labelled CT (1 kidney, 2 tumor)")
+        raise InputError(what, fix=f"train on labelled CT ({config.label_set})")
     low, high = (percentile(histogram, q) for q in config.clip_percentiles)
     mean, std = clipped_moments(histogram, (low, high))
     median = np.median([fact.spacing_mm for fact in facts], axis=0)
@@ -165,6 +126,7 @@ def make_recipe(facts: Sequence[CaseFacts], config: TrainConfig) -> Recipe:
         std_hu=std,
         patch=config.inference_patch,
         margin=config.margin,
+        labels=config.label_set,
         provenance={
             "cases": str(len(facts)),
             "data_sha256": hashlib.sha256("".join(sorted(fact.sha256 for fact in facts)).encode()).hexdigest(),

@@ -23,11 +23,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from kits_submit.atomic import replacing
 from kits_submit.errors import InputError, KitsError, ModelError
-from kits_submit.files.nifti import replacing
 from kits_submit.inference.patches import PatchPlan
 from kits_submit.recipe import Recipe
-from kits_submit.types import TUMOR
 from train.config import TrainConfig
 from train.network.deeplab import Architecture, DeepLab3D
 
@@ -63,7 +62,7 @@ class Checkpoint:
             return self
         mean = {name: value.clone() for name, value in self.mean.items()}
         (bias,) = (value for name, value in mean.items() if name.endswith("output.bias"))
-        bias[TUMOR] += tumor_shift
+        bias[list(self.recipe.labels.tumor)] += tumor_shift
         provenance = {**self.recipe.provenance, "tumor_shift": f"{tumor_shift:g}"}
         return replace(self, mean=mean, recipe=replace(self.recipe, provenance=provenance))
 

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from kits_submit.errors import ModelError
-from kits_submit.types import TUMOR
+from kits_submit.labels import LabelSet
 from train.compute.device import Precision, compiled, gpu_mb, numpy_on_one_thread
 from train.compute.distributed import Workers, synchronise
 from train.config import TrainConfig
@@ -27,6 +27,7 @@ from train.fit.ema import MeanWeights
 from train.fit.losses import LossParts, Reduce, combined_loss
 from train.fit.schedule import Plateau, cosine
 from train.network.deeplab import DeepLab3D
+from train.records.reports import StepReport
 
 
 @dataclass(frozen=True)
@@ -34,30 +35,6 @@ class Limits:
     """Where to stop before the config says so: after `minutes` of training; None never."""
 
     minutes: float | None = None
-
-
-@dataclass(frozen=True)
-class StepReport:
-    """One step done, of all workers together.
-
-    - `step` counts from 1, `epoch` from 0; `progress` runs to 1.
-    - `seconds`: of the step; `data_s`: the part of it spent waiting for patches.
-    - `patches`: in the whole batch; `gpu_mb`: most GPU memory held so far, 0 on a CPU.
-    - `epoch_ended`: it was its epoch's last.
-    """
-
-    step: int
-    epoch: int
-    progress: float
-    loss: float
-    tversky: float
-    focal: float
-    learning_rate: float
-    seconds: float
-    data_s: float
-    patches: int = 0
-    gpu_mb: float = 0.0
-    epoch_ended: bool = False
 
 
 class Trainer:
@@ -229,7 +206,7 @@ def train_step(
     with precision.autocast():
         logits = model(image)
     parts = combined_loss(
-        shifted(logits.to(precision.dtype), config.tumor_shift),
+        shifted(logits.to(precision.dtype), config.tumor_shift, config.label_set),
         label,
         alpha=config.tversky_alpha,
         beta=config.tversky_beta,
@@ -245,12 +222,12 @@ def train_step(
     return LossParts(parts.total.detach(), parts.tversky.detach(), parts.focal.detach())
 
 
-def shifted(logits_NKZYX: Tensor, tumor_shift: float) -> Tensor:
+def shifted(logits_NKZYX: Tensor, tumor_shift: float, labels: LabelSet) -> Tensor:
     """The logits with `tumor_shift` taken off the tumor's: what the loss sees."""
     if not tumor_shift:
         return logits_NKZYX
     shift = torch.zeros(logits_NKZYX.shape[1], dtype=logits_NKZYX.dtype, device=logits_NKZYX.device)
-    shift[TUMOR] = tumor_shift
+    shift[list(labels.tumor)] = tumor_shift
     return logits_NKZYX - shift[:, None, None, None]
 
 

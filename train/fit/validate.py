@@ -7,12 +7,10 @@ during training   on the Recipe's grid, from the cache: the network's own answer
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
 
 import numpy as np
 import torch
 
-from evaluation.case import score_masks
 from kits_submit.engine.crop import Cells
 from kits_submit.files.cases import Case
 from kits_submit.inference.grid import resample, target_shape
@@ -23,40 +21,9 @@ from kits_submit.recipe import Recipe
 from kits_submit.types import Batch, Image, Labels, Logits, Spacing
 from train.compute.distributed import Workers
 from train.data.cache import CachedCase
-from train.data.fingerprint import read_pair
 from train.network.deeplab import DeepLab3D
-
-
-@dataclass(frozen=True)
-class CaseScore:
-    """One case by the paper's measures: Dice, recall and precision of label 1 and of label 2 (its Tables 2 to 4)."""
-
-    case_id: str
-    kidney_dice: float
-    tumor_dice: float
-    kidney_recall: float
-    tumor_recall: float
-    kidney_precision: float
-    tumor_precision: float
-
-    @classmethod
-    def of(cls, case_id: str, predicted: Labels, truth: Labels, spacing_mm: Spacing) -> CaseScore:
-        """By `evaluation`'s protocol `paper`."""
-        return cls(case_id, **score_masks(predicted, truth, spacing_mm, "paper"))
-
-    @property
-    def dice(self) -> float:
-        """The mean of both: what the best checkpoint is chosen by."""
-        return (self.kidney_dice + self.tumor_dice) / 2
-
-
-MEASURES = tuple(name for name in CaseScore.__dataclass_fields__ if name != "case_id")
-
-
-def mean_score(scores: Sequence[CaseScore], name: str = "mean") -> CaseScore:
-    """The mean of each measure over cases."""
-    rows = [asdict(score) for score in scores]
-    return CaseScore(name, **{measure: float(np.mean([row[measure] for row in rows])) for measure in MEASURES})
+from train.pairs import read_pair
+from train.records.reports import CaseScore
 
 
 class TorchEngine:
@@ -126,7 +93,7 @@ def predict_case(network: torch.nn.Module, case: Case, recipe: Recipe) -> tuple[
     Raises:
         KitsError: the case cannot be read.
     """
-    voxels, truth, spacing_mm = read_pair(case)
+    voxels, truth, spacing_mm = read_pair(case, recipe.labels)
     z, y, x = voxels.shape
     image = standardise(resample(voxels, target_shape((z, y, x), spacing_mm, recipe.spacing_mm)), recipe)
     probabilities = stitch(image, recipe, TorchEngine(network), outside=air(recipe))

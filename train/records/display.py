@@ -11,8 +11,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress, TaskID
 
-    from train.fit.loop import StepReport
-    from train.fit.validate import CaseScore
+    from train.records.reports import CaseScore, StepReport
 
 LOG_EVERY_S = 60.0
 _RECENT = 20

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from train.fit.loop import StepReport
-from train.fit.validate import CaseScore
+from train.records.reports import CaseScore, StepReport
 
 
 class Events(Protocol):

@@ -17,10 +17,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+from kits_submit.atomic import replacing
 from kits_submit.errors import OutputError
-from kits_submit.files.nifti import replacing
-from train.fit.loop import StepReport
-from train.fit.validate import MEASURES, CaseScore, mean_score
+from train.records.reports import MEASURES, CaseScore, StepReport, mean_score
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter

@@ -10,16 +10,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kits_submit.files.nifti import replacing
-from kits_submit.types import KIDNEY, TUMOR, Array, Image, Labels, Spacing
+from kits_submit.atomic import replacing
+from kits_submit.labels import LabelSet
+from kits_submit.report.colours import colours
+from kits_submit.types import Array, Image, Labels, Spacing
 from train.records.journal import LOSS, VALIDATION, read_rows
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 CURVES, MONTAGE = "curves.png", "montage.png"
-_COLOURS = {KIDNEY: "#4cc9f0", TUMOR: "#f72585"}
 _COLUMNS = 4
+_Colour = tuple[float, float, float]  # red, green, blue, 0 to 1
 
 
 @dataclass(frozen=True)
@@ -33,21 +35,25 @@ class Panel:
     pixel_mm: tuple[float, float]
 
 
-def panel_of(case_id: str, image: Image, truth: Labels, predicted: Labels, spacing_mm: Spacing) -> Panel:
-    """The slice with most true tumor; without any, with most kidney; without that, the middle."""
-    counts = [(truth == label).sum(axis=(1, 2)) for label in (TUMOR, KIDNEY)]
+def panel_of(
+    case_id: str, image: Image, truth: Labels, predicted: Labels, spacing_mm: Spacing, classes: LabelSet
+) -> Panel:
+    """The slice with most true tumor; without any, with most cyst or kidney; without that, the middle."""
+    wanted = dict.fromkeys((*classes.tumor, *classes.mass, *classes.kidney))
+    counts = [(truth == label).sum(axis=(1, 2)) for label in wanted]
     z = next((int(count.argmax()) for count in counts if count.any()), len(truth) // 2)
     return Panel(
         f"{case_id}, slice {z}", np.array(image[z], np.float32), truth[z].copy(), predicted[z].copy(), spacing_mm[1:]
     )
 
 
-def draw_montage(panels: Sequence[Panel], path: Path) -> None:
-    """Truth in full lines, prediction in broken ones; kidney blue, tumor red.
+def draw_montage(panels: Sequence[Panel], path: Path, classes: LabelSet) -> None:
+    """Truth in full lines, prediction in broken ones, a colour a class.
 
     Raises:
         OutputError: cannot be written.
     """
+    palette = {number: (r / 255, g / 255, b / 255) for number, (r, g, b) in colours(classes).items()}
     columns = min(_COLUMNS, len(panels))
     rows = -(-len(panels) // columns)
     figure = _figure(3.2 * columns, 3.2 * rows + 0.4)
@@ -56,11 +62,11 @@ def draw_montage(panels: Sequence[Panel], path: Path) -> None:
         aspect = panel.pixel_mm[0] / panel.pixel_mm[1]
         axes.imshow(panel.image, cmap="gray", vmin=-3.5, vmax=2.0, aspect=aspect)
         for labels, style in ((panel.truth, "solid"), (panel.predicted, "dashed")):
-            for label, colour in _COLOURS.items():
+            for label, colour in palette.items():
                 _outline(axes, labels == label, colour, style)
         axes.set_title(panel.title, fontsize=8)
         axes.set_axis_off()
-    figure.suptitle("full: truth   broken: predicted   blue: kidney   red: tumor", fontsize=9)
+    _legend(figure, {classes.names[number]: colour for number, colour in palette.items()})
     _save(figure, path)
 
 
@@ -99,7 +105,16 @@ def _smoothed(values: Array) -> Array:
     return np.asarray((sums[ends] - sums[starts]) / (ends - starts))
 
 
-def _outline(axes: Any, mask: Array, colour: str, style: str) -> None:
+def _legend(figure: Figure, classes: dict[str, _Colour]) -> None:
+    from matplotlib.lines import Line2D
+
+    lines = [Line2D([], [], color=colour, label=name) for name, colour in classes.items()]
+    lines.append(Line2D([], [], color="gray", linestyle="solid", label="truth"))
+    lines.append(Line2D([], [], color="gray", linestyle="dashed", label="predicted"))
+    figure.legend(handles=lines, loc="outside upper center", ncols=len(lines), fontsize=8, frameon=False)
+
+
+def _outline(axes: Any, mask: Array, colour: _Colour, style: str) -> None:
     if mask.any() and not mask.all():
         axes.contour(mask, levels=[0.5], colors=[colour], linestyles=[style], linewidths=1.0)
 

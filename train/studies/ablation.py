@@ -19,7 +19,7 @@ from train.presets import variant
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from train.fit.validate import CaseScore
+    from train.records.reports import CaseScore
 
 # Dice kidney, Dice tumor, recall kidney, recall tumor, precision kidney, precision tumor
 Numbers = tuple[float, float, float, float, float, float]
@@ -97,7 +97,7 @@ def configs(table: int, base: TrainConfig) -> dict[str, TrainConfig]:
 
 def means(table: int, scores: Scores) -> dict[str, Numbers]:
     """Our numbers in percent, by the row's words, from each training's `(masks, case)` scores."""
-    from train.fit.validate import mean_score
+    from train.records.reports import mean_score
 
     ours: dict[str, Numbers] = {}
     for row in ROWS[table]:

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import torch
 
+from kits_submit.atomic import replacing
 from kits_submit.errors import InputError
 from kits_submit.files.cases import Case, find_cases
-from kits_submit.files.nifti import replacing
 from kits_submit.recipe import Refinement
 from train import BEST, CHECKPOINT, best_of
 from train.fit.checkpoint import load_checkpoint, save_checkpoint
@@ -49,7 +49,9 @@ def tune_run(
     events.stage("prediction", len(cases))
     predicted = []
     for case in cases:
-        predicted.append(Predicted.of(case.case_id, *predict_case(network, case, trained.recipe)))
+        predicted.append(
+            Predicted.of(case.case_id, *predict_case(network, case, trained.recipe), trained.recipe.labels)
+        )
         events.advanced(case.case_id)
     tuned = tune(predicted, trained.recipe.refinement, jobs=min(jobs, len(cases)), on_trial=on_trial)
     _write(path.parent, tuned)

@@ -18,9 +18,10 @@ from typing import Any
 import numpy as np
 
 from kits_submit.inference.postprocess import refine
+from kits_submit.labels import LabelSet
 from kits_submit.recipe import Refinement
 from kits_submit.types import Labels, Spacing
-from train.fit.validate import CaseScore, mean_score
+from train.records.reports import CaseScore, mean_score
 
 CHOICES: Mapping[str, tuple[float | bool, ...]] = MappingProxyType(
     {
@@ -43,9 +44,10 @@ class Predicted:
     labels: Labels
     truth: Labels
     spacing_mm: Spacing
+    classes: LabelSet
 
     @classmethod
-    def of(cls, case_id: str, labels: Labels, truth: Labels, spacing_mm: Spacing) -> Predicted:
+    def of(cls, case_id: str, labels: Labels, truth: Labels, spacing_mm: Spacing, classes: LabelSet) -> Predicted:
         """The rim is one voxel of background, as a volume's is to `refine`; where foreground meets the volume's end
         there is none, and what the end closes off stays closed off."""
         some = (labels > 0) | (truth > 0)
@@ -55,11 +57,11 @@ class Predicted:
             first, last = (int(hit[0]), int(hit[-1])) if hit.size else (0, 0)
             box.append(slice(max(first - 1, 0), last + 2))
         z, y, x = box
-        return cls(case_id, labels[z, y, x].copy(), truth[z, y, x].copy(), spacing_mm)
+        return cls(case_id, labels[z, y, x].copy(), truth[z, y, x].copy(), spacing_mm, classes)
 
     def score(self, refinement: Refinement | None) -> CaseScore:
         """Refined, or as it is."""
-        labels = self.labels if refinement is None else refine(self.labels, self.spacing_mm, refinement)
+        labels = self.labels if refinement is None else refine(self.labels, self.spacing_mm, refinement, self.classes)
         return CaseScore.of(self.case_id, labels, self.truth, self.spacing_mm)
 
 

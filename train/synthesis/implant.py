@@ -24,6 +24,7 @@ from scipy import ndimage
 
 from kits_submit.errors import InputError
 from kits_submit.inference.postprocess import volume_ml
+from kits_submit.labels import KIDNEY, TUMOR
 from kits_submit.phantom.phases import typical_hu
 from kits_submit.phantom.shapes import Box, Ellipsoid, Grid, Point
 from kits_submit.phantom.tumors import (
@@ -36,7 +37,7 @@ from kits_submit.phantom.tumors import (
     radius_mm,
     tissue_hu,
 )
-from kits_submit.types import KIDNEY, TUMOR, Array, Image, Labels, Mask, Spacing
+from kits_submit.types import Array, Image, Labels, Mask, Spacing
 from train.synthesis.displace import REACH, displace
 from train.synthesis.scene import Host, Scene
 

@@ -11,9 +11,7 @@ import io
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
-
-import typer
+from typing import TYPE_CHECKING
 
 from kits_submit.errors import InputError
 
@@ -33,20 +31,6 @@ class Copy:
 
     case: str
     rows: tuple[tuple[str | int | float, ...], ...]
-
-
-def implant_command(
-    source: Annotated[Path, typer.Argument(metavar="DATA", help="Folder of labelled cases.")],
-    out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder to write case_00000, case_00001, ... into.")],
-    copies: Annotated[int, typer.Option(min=1, help="Implanted copies of each case.")] = 4,
-    seed: Annotated[int, typer.Option(min=0, help="Equal seeds give equal files.")] = 0,
-) -> None:
-    """Draw tumors and cysts into the kidneys of real, labelled CT, for training and for testing."""
-    from kits_submit.console import say
-    from kits_submit.files.cases import find_cases
-
-    for copy in implant_cases(find_cases(source), out, copies, seed):
-        say(f"drawn: {copy.case} ({', '.join(f'{row[4]} {row[5]:g} mL' for row in copy.rows)})")
 
 
 def implant_cases(cases: list[Case], out: Path, copies: int, seed: int) -> Iterator[Copy]:
@@ -69,11 +53,12 @@ def copies_of(case: Case, out: Path, numbers: range, seed: tuple[int, ...]) -> I
     """Write one case's copies, each a function of the case, `seed` and its number; raises as `implant_cases`."""
     import numpy as np
 
+    from kits_submit.labels import KITS19
     from kits_submit.phantom import kits_affine, write_case
-    from train.data.fingerprint import read_pair
+    from train.pairs import read_pair
     from train.synthesis.scene import Scene
 
-    image, labels, spacing_mm = read_pair(case)
+    image, labels, spacing_mm = read_pair(case, KITS19)
     try:
         scene = Scene.measure(image, labels, spacing_mm)
     except InputError as error:
@@ -102,7 +87,7 @@ def _implanted(scene: Scene, seed: tuple[int, ...]) -> Implanted:
 
 
 def _write_table(path: Path, copies: list[Copy]) -> None:
-    from kits_submit.files.nifti import replacing
+    from kits_submit.atomic import replacing
 
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")

@@ -11,7 +11,8 @@ from scipy import ndimage
 
 from kits_submit.errors import InputError
 from kits_submit.inference.postprocess import volume_ml
-from kits_submit.types import BACKGROUND, KIDNEY, Array, Image, Labels, Mask, Shape, Spacing
+from kits_submit.labels import BACKGROUND, KIDNEY
+from kits_submit.types import Array, Image, Labels, Mask, Shape, Spacing
 
 _HOST_MIN_ML = 25.0  # a fourth of KiTS19's smallest pair
 _RIGID_HU = (-300.0, 320.0)  # gas below; bone and calcium above, unless it is contrast inside a kidney

@@ -16,7 +16,7 @@ from tests.train.training import SMALL, Heard
 from train.compute.distributed import Workers
 from train.config import TrainConfig
 from train.data.cohort import Cohort, gather_cohort
-from train.data.fingerprint import content_hash
+from train.pairs import content_hash
 
 
 @pytest.fixture(scope="module")

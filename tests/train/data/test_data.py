@@ -11,12 +11,14 @@ import pytest
 
 from kits_submit.errors import GeometryError, InputError, LabelError, OutputError
 from kits_submit.files.cases import Case, find_cases
+from kits_submit.labels import KITS19
 from kits_submit.recipe import Recipe
 from kits_submit.types import Image, Labels
 from train.config import TrainConfig
 from train.data.cache import cache_case, slices_to_keep
-from train.data.fingerprint import clipped_moments, content_hash, foreground_histogram, make_recipe, measure, percentile
+from train.data.fingerprint import clipped_moments, foreground_histogram, make_recipe, measure, percentile
 from train.data.splits import split_cases
+from train.pairs import content_hash
 from train.presets import preset
 
 AFFINE = np.array([[0, 0, -1.5, 0], [0, -1.5, 0, 0], [-3.0, 0, 0, 0], [0, 0, 0, 1]])  # I P L, 3.0 x 1.5 x 1.5 mm
@@ -40,7 +42,7 @@ def write_case(folder: Path, image: Image, label: Labels) -> Case:
 
 
 def recipe_of(cases: list[Case]) -> Recipe:
-    return make_recipe([measure(case) for case in cases], TrainConfig())
+    return make_recipe([measure(case, KITS19) for case in cases], TrainConfig())
 
 
 def test_fingerprint_equals_numpy_on_all_foreground_voxels(tmp_path: Path) -> None:
@@ -73,25 +75,25 @@ def test_moments_by_hand() -> None:
 
 def test_the_config_may_set_the_spacing(tmp_path: Path) -> None:
     case = write_case(tmp_path / "case_00000", *phantom(0))
-    assert make_recipe([measure(case)], preset("demo")).spacing_mm == (4.0, 3.0, 3.0)
+    assert make_recipe([measure(case, KITS19)], preset("demo")).spacing_mm == (4.0, 3.0, 3.0)
 
 
 def test_data_that_cannot_be_used_is_told(tmp_path: Path) -> None:
     image, label = phantom(0)
     with pytest.raises(GeometryError, match=r"shape \(7, 16, 20\) but the image has \(8, 16, 20\)"):
-        measure(write_case(tmp_path / "case_00000", image, label[:-1]))
+        measure(write_case(tmp_path / "case_00000", image, label[:-1]), KITS19)
     moved = write_case(tmp_path / "case_00004", image, label)
     nib.save(
         nib.Nifti1Image(label, np.diag([-1.0, -1.0, 1.0, 1.0]) @ AFFINE), tmp_path / "case_00004/segmentation.nii.gz"
     )
     with pytest.raises(GeometryError, match=r"affine .* but the image has .*; use the label that belongs to the image"):
-        measure(moved)
+        measure(moved, KITS19)
     with pytest.raises(LabelError, match="a label is 3, allowed: 0 to 2"):
-        measure(write_case(tmp_path / "case_00001", image, label + 1))
+        measure(write_case(tmp_path / "case_00001", image, label + 1), KITS19)
     with pytest.raises(InputError, match="the labels hold no foreground"):
         recipe_of([write_case(tmp_path / "case_00002", image, label * 0)])
     with pytest.raises(InputError, match="case_00003 has no label"):
-        measure(replace(write_case(tmp_path / "case_00003", image, label), label=None))
+        measure(replace(write_case(tmp_path / "case_00003", image, label), label=None), KITS19)
 
 
 def test_the_cache_holds_the_standardised_case(tmp_path: Path) -> None:

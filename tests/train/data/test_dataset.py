@@ -11,17 +11,18 @@ import pytest
 import torch
 
 from kits_submit.errors import GeometryError, InputError, LabelError, MixedError, VolumeError
+from kits_submit.labels import KITS19
 from kits_submit.recipe import Recipe
+from kits_submit.report.colours import colours
 from tests.train.data.test_data import phantom, write_case
 from tests.train.training import RECIPE, SMALL, Heard, train, write_cases
 from train.compute.distributed import Workers
 from train.data.cohort import KNOWN_BAD
 from train.data.dataset import Dataset, prepare_dataset, same_data
 from train.data.fingerprint import measure
-from train.fit.loop import StepReport
-from train.fit.validate import CaseScore
 from train.records.journal import HEADS, Journal, read_rows
 from train.records.pictures import draw_curves, draw_montage, panel_of
+from train.records.reports import CaseScore, StepReport
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -107,9 +108,9 @@ def test_known_bad_cases_are_named_and_left_out_on_request_alone(omit: bool, tmp
 
 def test_a_case_measured_before_is_not_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     case = write_case(tmp_path / "case_00000", *phantom(0))
-    first = measure(case, tmp_path / "facts")
+    first = measure(case, KITS19, tmp_path / "facts")
     monkeypatch.setattr("train.data.fingerprint.read_pair", None)
-    again = measure(case, tmp_path / "facts")
+    again = measure(case, KITS19, tmp_path / "facts")
     assert (again.case_id, again.sha256, again.spacing_mm) == (
         first.case_id,
         first.sha256,
@@ -146,7 +147,9 @@ def test_tensorboard_reads_what_was_written(tmp_path: Path) -> None:
         journal.stepped(report(1))
         journal.validated(1, 0, [CaseScore("case_00000", 1, 0.5, 1, 1, 1, 1)])
         image, label = phantom(0)
-        draw_montage([panel_of("case_00000", image, label, label, (3.0, 1.5, 1.5))], tmp_path / "montage.png")
+        draw_montage(
+            [panel_of("case_00000", image, label, label, (3.0, 1.5, 1.5), KITS19)], tmp_path / "montage.png", KITS19
+        )
         journal.picture("validation/montage", tmp_path / "montage.png", 1)
     events = EventAccumulator(str(tmp_path / "tensorboard"))
     events.Reload()
@@ -158,12 +161,12 @@ def test_tensorboard_reads_what_was_written(tmp_path: Path) -> None:
 def test_a_panel_shows_the_slice_with_most_tumor() -> None:
     image, label = phantom(0)
     label[4, 0, :9] = 2
-    panel = panel_of("case_00000", image, label, label * 0, (3.0, 1.5, 2.0))
+    panel = panel_of("case_00000", image, label, label * 0, (3.0, 1.5, 2.0), KITS19)
     assert panel.title == "case_00000, slice 4"
     np.testing.assert_array_equal(panel.truth, label[4])
     assert panel.pixel_mm == (1.5, 2.0)
-    assert panel_of("case_00000", image, np.minimum(label, 1), label, (3.0, 1.5, 1.5)).title.endswith("slice 4")
-    assert panel_of("case_00000", image, label * 0, label, (3.0, 1.5, 1.5)).title.endswith("slice 4")
+    assert panel_of("case_00000", image, np.minimum(label, 1), label, (3.0, 1.5, 1.5), KITS19).title.endswith("slice 4")
+    assert panel_of("case_00000", image, label * 0, label, (3.0, 1.5, 1.5), KITS19).title.endswith("slice 4")
 
 
 def test_pictures_show_what_is_there(tmp_path: Path) -> None:
@@ -171,11 +174,15 @@ def test_pictures_show_what_is_there(tmp_path: Path) -> None:
     from PIL import Image
 
     image, label = phantom(0)
-    draw_montage([panel_of("case_00000", image / 100, label, label, (3.0, 1.5, 1.5))] * 5, tmp_path / "montage.png")
+    draw_montage(
+        [panel_of("case_00000", image / 100, label, label, (3.0, 1.5, 1.5), KITS19)] * 5,
+        tmp_path / "montage.png",
+        KITS19,
+    )
     with Image.open(tmp_path / "montage.png") as picture:
-        colours = np.asarray(picture.convert("RGB")).reshape(-1, 3).astype(int)
-    for wanted in ((0x4C, 0xC9, 0xF0), (0xF7, 0x25, 0x85)):
-        assert (np.abs(colours - wanted).sum(axis=1) < 60).sum() > 50
+        pixels = np.asarray(picture.convert("RGB")).reshape(-1, 3).astype(int)
+    for wanted in colours(KITS19).values():
+        assert (np.abs(pixels - wanted).sum(axis=1) < 60).sum() > 50
     with Journal(tmp_path, step=0, tensorboard=False) as journal:
         for step in range(1, 40):
             journal.stepped(report(step))

@@ -22,8 +22,8 @@ SHAPE = (6, 8, 10)
 def cached(folder: Path, label: Labels, name: str = "case_00000") -> CachedCase:
     """A case whose image holds each voxel's flat index plus one (exact in float16 up to 2048)."""
     image = (np.arange(label.size).reshape(label.shape) + 1).astype(np.float16)
-    write_case(folder / name, image, label)
-    return CachedCase(name, folder / name)
+    write_case(folder / name, image, label, 3)
+    return CachedCase(name, folder / name, 3)
 
 
 def label_of(kidney: int, tumor: int, shape: Shape = SHAPE) -> Labels:
@@ -144,8 +144,8 @@ def test_a_batch_is_shared_evenly_by_its_patients(tmp_path: Path) -> None:
     cases = []
     for i in range(13):
         folder = tmp_path / f"case_{i:05d}"
-        write_case(folder, np.full(shape, i, np.float16), np.zeros(shape, np.uint8))
-        cases.append(CachedCase(folder.name, folder))
+        write_case(folder, np.full(shape, i, np.float16), np.zeros(shape, np.uint8), 3)
+        cases.append(CachedCase(folder.name, folder, 3))
     batch = sampler(cases, batch=39, patients=13).batch(0)
     counts = np.bincount(batch.image.reshape(39, -1).max(1).astype(int), minlength=13)
     assert counts.tolist() == [3] * 13
@@ -176,8 +176,8 @@ def half_air(folder: Path, tissue_from: int) -> CachedCase:
     image[:, :, tissue_from:] = -4.5
     label = np.zeros(image.shape, np.uint8)
     label[2, 3, 8:] = 1, 2
-    write_case(folder / "case_00000", image, label)
-    return CachedCase("case_00000", folder / "case_00000")
+    write_case(folder / "case_00000", image, label, 3)
+    return CachedCase("case_00000", folder / "case_00000", 3)
 
 
 def test_background_above_air_is_drawn_from_tissue_evenly(tmp_path: Path) -> None:

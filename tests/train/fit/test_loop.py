@@ -17,9 +17,10 @@ from tests.conftest import ROOT
 from tests.train.training import CONFIG, trainer
 from train.config import TrainConfig
 from train.fit.ema import MeanWeights
-from train.fit.loop import Limits, StepReport, Trainer
+from train.fit.loop import Limits, Trainer
 from train.fit.schedule import Plateau, cosine
 from train.network.deeplab import DeepLab3D
+from train.records.reports import StepReport
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -157,5 +158,5 @@ def test_without_decay_the_mean_is_the_network() -> None:
 
 
 def test_help_needs_no_torch() -> None:
-    code = "import sys, train.cli, export.cli; sys.exit('torch' in sys.modules or 'numpy' in sys.modules)"
+    code = "import sys, train.commands.train, export.cli; sys.exit('torch' in sys.modules or 'numpy' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False, cwd=ROOT).returncode == 0

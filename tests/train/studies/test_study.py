@@ -16,15 +16,16 @@ from typer.testing import CliRunner, Result
 
 from kits_submit.errors import InputError
 from kits_submit.inference.postprocess import refine
+from kits_submit.labels import KITS19
 from kits_submit.recipe import Refinement
 from kits_submit.types import Labels
 from tests.conftest import present
 from tests.train.training import SMALL, Heard, train, trainer, write_cases
-from train.cli_study import ablate_command, tune_command
+from train.commands.study import ablate_command, tune_command
 from train.fit.checkpoint import load_checkpoint
-from train.fit.loop import Limits, StepReport
-from train.fit.validate import CaseScore, mean_score
+from train.fit.loop import Limits
 from train.presets import TABLE_2, TABLE_3, preset
+from train.records.reports import CaseScore, StepReport, mean_score
 from train.studies.ablation import ORDER, ROWS, TITLES, configs, markdown, means
 from train.studies.tune import CHOICES, Predicted, tune
 
@@ -51,7 +52,7 @@ def case_with_specks(specks: int, name: str = "case_00000") -> Predicted:
     labels = truth.copy()
     for i in range(specks):
         labels[9, 1 + 2 * i, 9] = 2
-    return Predicted.of(name, labels, truth, SPACING)
+    return Predicted.of(name, labels, truth, SPACING, KITS19)
 
 
 def test_the_search_drops_false_specks_and_keeps_the_rest() -> None:
@@ -83,13 +84,13 @@ def test_cutting_a_case_to_its_foreground_changes_no_score() -> None:
     truth[3:7, 2:6, 4:9] = rng.integers(0, 3, (4, 4, 5))
     labels[2:6, 3:8, 0:8] = rng.integers(0, 3, (4, 5, 8))
     for refinement in (OFF, replace(OFF, tumor_min_ml=3.0, hole_max_ml=2.0), Refinement(foreground_min_ml=5.0)):
-        whole = CaseScore.of("case", refine(labels, SPACING, refinement), truth, SPACING)
-        assert Predicted.of("case", labels, truth, SPACING).score(refinement) == whole
+        whole = CaseScore.of("case", refine(labels, SPACING, refinement, KITS19), truth, SPACING)
+        assert Predicted.of("case", labels, truth, SPACING, KITS19).score(refinement) == whole
 
 
 def test_an_empty_case_is_cut_too() -> None:
     nothing: Labels = np.zeros((4, 4, 4), np.uint8)
-    assert Predicted.of("case", nothing, nothing, SPACING).score(Refinement()).dice == 1
+    assert Predicted.of("case", nothing, nothing, SPACING, KITS19).score(Refinement()).dice == 1
 
 
 def test_side_by_side_finds_the_same() -> None:

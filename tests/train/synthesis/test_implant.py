@@ -16,9 +16,9 @@ from typer.testing import CliRunner
 
 from kits_submit.cli import build_app
 from kits_submit.errors import InputError
-from kits_submit.types import BACKGROUND, KIDNEY, TUMOR
+from kits_submit.labels import BACKGROUND, KIDNEY, TUMOR
 from tests.conftest import present, save
-from train.data.fingerprint import read_pair
+from train.pairs import read_pair
 from train.synthesis.displace import GROWN, REACH, displace
 from train.synthesis.implant import implant
 from train.synthesis.scene import Scene
@@ -172,7 +172,7 @@ def test_real_ct(case: str) -> None:
     from kits_submit.files.cases import find_cases
 
     (found,) = find_cases(present("data", "realct", case))
-    image, labels, spacing_mm = read_pair(found)
+    image, labels, spacing_mm = read_pair(found, KITS19)
     scene = Scene.measure(image, labels, spacing_mm)
     assert scene.phase == {"case_90005": "unenhanced"}.get(case, scene.phase)
     assert (scene.phase == "unenhanced") == (case == "case_90005")

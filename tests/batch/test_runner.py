@@ -9,7 +9,8 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from kits_submit.batch.pipeline import Watcher, run_cases
+from kits_submit.batch.outcome import Watcher
+from kits_submit.batch.runner import run_cases
 from kits_submit.channels import Ahead, Closed, Worker
 from kits_submit.engine.crop import Cells
 from kits_submit.engine.model import load_model

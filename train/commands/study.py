@@ -10,7 +10,7 @@ import typer
 
 from kits_submit.errors import InputError
 from train import best_of
-from train.cli import (
+from train.commands.shared import (
     ConfigOption,
     DataOption,
     DeviceOption,

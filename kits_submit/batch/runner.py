@@ -1,0 +1,156 @@
+"""Many cases through one network: readers ahead of it, finishers behind it, and who is told.
+
+Each case goes the way of `kits_submit.inference.pipeline`; one that fails, for whatever reason, is told, and the others
+go on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+from threadpoolctl import threadpool_limits
+
+from kits_submit.batch.job import Job
+from kits_submit.batch.outcome import CaseResult, Watcher
+from kits_submit.engine.model import Model
+from kits_submit.engine.select import Selection
+from kits_submit.errors import DeviceError
+from kits_submit.files.cases import Case
+from kits_submit.inference.answers import NotFinite
+from kits_submit.inference.patches import PatchPlan
+from kits_submit.inference.pipeline import Head, answered, network_of
+from kits_submit.machine.memory import reset_peak
+
+Amend = Callable[[CaseResult], CaseResult]
+
+
+def run_cases(
+    cases: Sequence[Case],
+    output: Path,
+    model: Model,
+    selection: Selection,
+    watcher: Watcher | None = None,
+    *,
+    plan: PatchPlan | None = None,
+    jobs: int = 1,
+    amend: Amend | None = None,
+) -> list[CaseResult]:
+    """Each case's result.
+
+    Reading (up to `jobs` cases ahead), computing, and restoring, refining and writing (up to `jobs` cases behind)
+    overlap. The watcher is told on this thread, `case_ended` once a case, when its mask stands under its final name.
+    A case whose device fails, or answers NaN, is begun again one rung lower where the selection has one.
+
+    Args:
+        plan: another patch plan than the Recipe's.
+        amend: what becomes of a result before anybody is told.
+    """
+    told = watcher or Watcher()
+    with _Batch(output, model, selection, told, plan or PatchPlan.of(model.recipe), jobs, amend) as batch:
+        return batch.run(cases)
+
+
+class _Batch:
+    """A batch under way: readers ahead, the network here, finishers behind."""
+
+    def __init__(
+        self,
+        output: Path,
+        model: Model,
+        selection: Selection,
+        watcher: Watcher,
+        plan: PatchPlan,
+        jobs: int,
+        amend: Amend | None,
+    ) -> None:
+        self._output, self._model, self._selection, self._watcher = output, model, selection, watcher
+        self._plan, self._jobs, self._amend = plan, jobs, amend
+        self._under_way: list[Job] = []
+        self._finishing: list[Job] = []
+        self._results: dict[str, CaseResult] = {}
+
+    def __enter__(self) -> Self:
+        self._blas = threadpool_limits(1, user_api="blas")  # its threads would take the network's processors
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._blas.restore_original_limits()
+        for job in self._under_way:
+            job.close()
+
+    def run(self, cases: Sequence[Case]) -> list[CaseResult]:
+        coming = [Job(case, self._model.recipe) for case in cases]
+        for i, job in enumerate(coming):
+            for near in coming[i : i + 1 + self._jobs]:
+                if near.reader is None:
+                    near.read_ahead()
+                    self._under_way.append(near)
+            self._watcher.case_started(job.case.case_id)
+            job.begin()
+            reset_peak()
+            try:
+                self._compute_on_some_rung(job)
+            except Exception as error:
+                self._end(job, error)
+            self._collect(most=self._jobs)
+        self._collect(most=0)
+        return [self._results[case.case_id] for case in cases]
+
+    def _compute_on_some_rung(self, job: Job) -> None:
+        while True:
+            try:
+                return self._compute(job)
+            except (DeviceError, NotFinite) as error:
+                job.close()
+                if not self._selection.step_down(error.what):
+                    raise
+                job.retried.append(f"{error.what}; again on {self._selection.engine.device}")
+                job.read_ahead()
+
+    def _compute(self, job: Job) -> None:
+        head, planes = job.open()
+        self._collect(most=self._jobs)
+        finisher = job.finish_behind(head, self._output)
+        try:
+            for slab in self._answers(job, head, planes):
+                finisher.put(slab)
+        except BaseException:
+            finisher.close()
+            raise
+        self._collect(most=self._jobs - 1)  # so that what a watcher has been told lags by one mask
+        finisher.end()
+        job.finisher = finisher
+        self._finishing.append(job)
+
+    def _answers(self, job: Job, head: Head, planes: Iterator[Any]) -> Iterator[Any]:
+        engine, model = self._selection.engine, self._model
+        job.device = engine.device
+        network = network_of(engine, model.recipe, self._plan, model.crop, head.shape, job.clock)
+
+        def told(done: int, total: int) -> None:
+            job.patches = total
+            self._watcher.patches_done(done, total)
+            self._collect(most=len(self._finishing))
+
+        yield from answered(head, planes, self._plan, network, told)
+        job.skipped = network.skipped
+
+    def _collect(self, most: int) -> None:
+        """End each case whose finisher is done; wait until no more than `most` are left."""
+        for job in list(self._finishing):
+            finisher = job.finisher
+            assert finisher is not None, "a finishing case has one"
+            if len(self._finishing) > most:
+                finisher.join()
+            if finisher.done:
+                self._finishing.remove(job)
+                self._end(job, finisher.error)
+
+    def _end(self, job: Job, error: Exception | None) -> None:
+        result = job.result(error)
+        job.close()
+        self._under_way.remove(job)
+        self._results[job.case.case_id] = result if self._amend is None else self._amend(result)
+        self._watcher.case_ended(self._results[job.case.case_id])

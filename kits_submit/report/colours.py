@@ -1,0 +1,20 @@
+"""One colour a class, told apart by lightness too: for pictures, pages and plots alike."""
+
+from __future__ import annotations
+
+from kits_submit.labels import LabelSet, Role
+
+Rgb = tuple[int, int, int]
+
+_OF_ROLE: dict[Role, Rgb] = {Role.KIDNEY: (64, 200, 255), Role.TUMOR: (255, 96, 64), Role.CYST: (250, 220, 90)}
+_OTHERS: tuple[Rgb, ...] = ((0, 158, 115), (204, 121, 167), (230, 159, 0), (0, 114, 178))
+
+
+def colours(labels: LabelSet) -> dict[int, Rgb]:
+    """8-bit red, green, blue of each class but the background, by number."""
+    chosen: dict[int, Rgb] = {}
+    for number in labels.foreground:
+        role = labels.roles[number]
+        free = _OF_ROLE.get(role)
+        chosen[number] = _OTHERS[number % len(_OTHERS)] if free is None or free in chosen.values() else free
+    return chosen

@@ -1,0 +1,57 @@
+"""A labelled case: its image and its label map, read together and held against each other."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from evaluation.masks.geometry import check_same_grid
+from kits_submit.errors import InputError, LabelError
+from kits_submit.files.cases import Case
+from kits_submit.files.volume import read_grid, read_labels, read_volume
+from kits_submit.labels import LabelSet
+from kits_submit.types import Image, Labels, Spacing
+
+
+def read_pair(case: Case, classes: LabelSet) -> tuple[Image, Labels, Spacing]:
+    """A case's HU, labels and spacing.
+
+    Args:
+        classes: what its labels may be.
+
+    Raises:
+        InputError: no image or no label.
+        VolumeError: a file that cannot be read.
+        GeometryError: image and label differ in shape or affine.
+        LabelError: a label that `classes` has not.
+    """
+    image_path, label_path = files_of(case)
+    fix = "use the label that belongs to the image, written on its grid"
+    check_same_grid(read_grid(label_path), read_grid(image_path), label_path, named="the image", fix=fix)
+    volume, labels = read_volume(image_path), read_labels(label_path)
+    highest = int(labels.voxels.max())
+    if highest >= len(classes):
+        what = f"a label is {highest}, allowed: 0 to {len(classes) - 1}"
+        raise LabelError(what, fix="map it first", path=label_path)
+    return volume.voxels, labels.voxels, volume.grid.spacing_mm
+
+
+def files_of(case: Case) -> tuple[Path, Path]:
+    """Image and label.
+
+    Raises:
+        InputError: one of them is not there.
+    """
+    if case.image is None or case.label is None:
+        missing = "image" if case.image is None else "label"
+        raise InputError(f"{case.case_id} has no {missing}", fix="training needs both of each case", path=case.folder)
+    return case.image, case.label
+
+
+def content_hash(case: Case) -> str:
+    """sha256 over the bytes of a case's image and label files."""
+    digest = hashlib.sha256()
+    for path in files_of(case):
+        with path.open("rb") as stream:
+            digest.update(hashlib.file_digest(stream, "sha256").digest())
+    return digest.hexdigest()
