@@ -1,1 +1,1 @@
-"""`kits-submit train`, `tune`, `ablate`, `implant`: options in, a run folder out; torch is imported inside them alone."""
+"""`kits-submit train`, `tune`, `ablate`, `implant`: options in, a run folder out; torch is imported inside alone."""
