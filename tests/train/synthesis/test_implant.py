@@ -170,7 +170,7 @@ def test_command_writes_cases_and_their_table(tmp_path: Path) -> None:
 @pytest.mark.parametrize("case", ["case_90001", "case_90003", "case_90005"])
 def test_real_ct(case: str) -> None:
     from kits_submit.files.cases import find_cases
-from kits_submit.labels import KITS19
+    from kits_submit.labels import KITS19
 
     (found,) = find_cases(present("data", "realct", case))
     image, labels, spacing_mm = read_pair(found, KITS19)
