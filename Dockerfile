@@ -8,7 +8,7 @@ ARG BASE_IMAGE=python:3.11.11-slim-bookworm
 FROM ${BASE_IMAGE} AS build
 ARG RUNTIME=gpu
 WORKDIR /src
-COPY pyproject.toml requirements.lock ./
+COPY pyproject.toml setup.py requirements.lock ./
 COPY docker docker
 RUN python3 -m venv /opt/venv \
  && python3 docker/requirements.py "${RUNTIME}" > /tmp/requirements.txt \

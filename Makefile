@@ -19,7 +19,7 @@ INPUT   ?= build/demo/cases
 OUTPUT  ?= build/demo/predictions
 
 .DEFAULT_GOAL := help
-.PHONY: help setup dev demo test lint train export run eval image image-save rehearse gpu-check bench fuzz clean
+.PHONY: help setup dev demo test lint train export run eval wheel image image-save rehearse gpu-check bench fuzz clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -68,6 +68,10 @@ run: $(VENV)/.runtime  ## segment INPUT= into OUTPUT=
 eval: $(VENV)/.runtime  ## score OUTPUT= (masks) against INPUT= (labels)
 	$(BIN)/kits-eval $(OUTPUT) $(INPUT)
 
+wheel: $(VENV)/.dev  ## sdist and wheel, the shipped model inside, into dist/
+	rm -rf dist build/lib build/bdist.* *.egg-info/SOURCES.txt
+	$(BIN)/python -m build --outdir dist .
+
 image:  ## the container image IMAGE= (RUNTIME=gpu|cpu) with MODEL= baked in
 	@test -f $(MODEL) || { echo "$(MODEL): no such model; make export, or MODEL=models/kits.onnx" >&2; exit 7; }
 	@mkdir -p build/image
@@ -100,4 +104,4 @@ bench: $(VENV)/.dev  ## measured ratios, into build/bench
 	$(BIN)/python benchmarks/inference.py
 
 clean:  ## everything that was built
-	rm -rf $(VENV) build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info

@@ -48,7 +48,7 @@ def test_validation_scores_by_hand(tmp_path: Path) -> None:
     label, image = np.zeros((4, 4, 8), np.uint8), np.full((4, 4, 8), -1, np.float16)
     label[0, 0, :6] = 1, 1, 1, 1, 2, 2
     image[0, 0] = 0.5, 0.5, 0.5, 0.5, 0.5, 2, 2, 2
-    write_cached(tmp_path / "case_00000", image, label)
+    write_cached(tmp_path / "case_00000", image, label, 3)
     heard: list[CaseScore] = []
     cases = [CachedCase("case_00000", tmp_path / "case_00000", 3)]
     scores = validate(Voxelwise().eval(), cases, RECIPE, on_case=heard.append)
