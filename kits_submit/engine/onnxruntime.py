@@ -70,7 +70,7 @@ class OnnxRuntimeEngine:
             self._session = onnxruntime.InferenceSession(
                 content,
                 options,
-                providers=[(provider, _provider_options(device, content, settings))],
+                providers=[(provider, provider_options(device, content, settings))],
                 enable_fallback=False,
             )
         except Exception as error:  # C++ exceptions without a common public base
@@ -139,7 +139,7 @@ def _missing(device: str) -> str | None:
     return None
 
 
-def _provider_options(device: str, content: bytes, settings: Settings | None = None) -> dict[str, str]:
+def provider_options(device: str, content: bytes, settings: Settings | None = None) -> dict[str, str]:
     if device == "tensorrt":
         return _tensorrt_cache(content)
     if device == "cpu":

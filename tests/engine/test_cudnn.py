@@ -14,7 +14,7 @@ from kits_submit.checks.gpu_check import Candidate, Check, check_engines
 from kits_submit.engine.crop import Cells
 from kits_submit.engine.cudnn import CHOICES, Settings, remember, remembered, words
 from kits_submit.engine.model import Model
-from kits_submit.engine.onnxruntime import _provider_options
+from kits_submit.engine.onnxruntime import provider_options
 from kits_submit.engine.protocol import Engine, OutOfMemory
 from kits_submit.machine.nvidia import Gpu, gpu_bytes, gpus
 from kits_submit.types import Batch, Logits
@@ -28,12 +28,12 @@ def image() -> np.ndarray:
 
 def test_what_tensorrt_builds_is_kept_by_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    kept = [_provider_options("tensorrt", content)["trt_engine_cache_path"] for content in (b"a", b"b", b"a")]
+    kept = [provider_options("tensorrt", content)["trt_engine_cache_path"] for content in (b"a", b"b", b"a")]
     assert kept[0] == kept[2] != kept[1]
     assert all(Path(folder).is_dir() for folder in kept)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
     (tmp_path / "file").touch()
-    assert _provider_options("tensorrt", b"a") == {}
+    assert provider_options("tensorrt", b"a") == {}
 
 
 SMI = Gpu("NVIDIA A10G", "550.1", "23028 MiB")
@@ -84,7 +84,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_the_fastest_of_cudnns_settings_that_answers_is_remembered_by_gpu_and_model(
     cache: Path, clock: Clock, model: Model, image: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert dict(CHOICES[0]).items() <= _provider_options("cuda", model.content).items()
+    assert dict(CHOICES[0]).items() <= provider_options("cuda", model.content).items()
 
     def start(settings: Settings) -> Engine:
         if settings == CHOICES[1]:
@@ -97,9 +97,9 @@ def test_the_fastest_of_cudnns_settings_that_answers_is_remembered_by_gpu_and_mo
     tried = [choice for choice in CHOICES if f"{words(choice)}: " in check.finding]
     assert tried == [CHOICES[0], CHOICES[2]]
     assert check.finding.endswith(f"{words(CHOICES[2])} is remembered")
-    assert dict(CHOICES[2]).items() <= _provider_options("cuda", model.content).items()
-    assert _provider_options("cuda", model.content, CHOICES[0]).items() >= dict(CHOICES[0]).items()
-    assert _provider_options("cpu", model.content) == {}
+    assert dict(CHOICES[2]).items() <= provider_options("cuda", model.content).items()
+    assert provider_options("cuda", model.content, CHOICES[0]).items() >= dict(CHOICES[0]).items()
+    assert provider_options("cpu", model.content) == {}
     assert remembered(b"another") == CHOICES[0]
     monkeypatch.setattr("kits_submit.engine.cudnn.gpus", lambda: [SMI._replace(driver="551.0")])
     assert remembered(model.content) == CHOICES[0]
@@ -133,8 +133,8 @@ def test_settings_that_cannot_be_kept_hinder_nothing(
         monkeypatch.setattr("kits_submit.engine.cudnn.gpus", list)
     assert not remember(model.content, CHOICES[2])
     assert remembered(model.content) == CHOICES[0]
-    assert _provider_options("cuda", model.content)["use_tf32"] == "0"
-    assert _provider_options("tensorrt", model.content).keys() <= {"trt_engine_cache_enable", "trt_engine_cache_path"}
+    assert provider_options("cuda", model.content)["use_tf32"] == "0"
+    assert provider_options("tensorrt", model.content).keys() <= {"trt_engine_cache_enable", "trt_engine_cache_path"}
 
 
 def test_nvidia_smi_is_not_asked_where_nothing_was_kept(
