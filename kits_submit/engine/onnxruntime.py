@@ -140,6 +140,11 @@ def _missing(device: str) -> str | None:
 
 
 def provider_options(device: str, content: bytes, settings: Settings | None = None) -> dict[str, str]:
+    """What a provider is asked for.
+
+    Args:
+        content: the model's bytes. `settings`: of cuDNN; None: those that were remembered for this model.
+    """
     if device == "tensorrt":
         return _tensorrt_cache(content)
     if device == "cpu":

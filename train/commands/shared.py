@@ -33,7 +33,9 @@ PrintOption = Annotated[bool, typer.Option("--print-config", help="Print every n
 def need_torch() -> None:
     """Raises: InputError: torch is not installed."""
     if importlib.util.find_spec("torch") is None:
-        raise InputError("training needs torch, which is not installed", fix="pip install 'kits-submit[train]', or run `make dev`")
+        raise InputError(
+            "training needs torch, which is not installed", fix="pip install 'kits-submit[train]', or run `make dev`"
+        )
 
 
 def load_start(source: Path) -> Checkpoint:
