@@ -142,8 +142,8 @@ def decompression(count: int) -> dict[str, Any]:
     """The share of the processor time that gunzipping the same files takes, over all pairs."""
     from isal import isal_zlib
 
+    from evaluation.cohort import score_pairs
     from evaluation.masks.matching import match
-    from evaluation.score import score_pairs
 
     both = [pair for pair in match(LABELS / "kits19", LABELS / "kits23") if pair[1] and pair[2]][:count]
     start = time.process_time()
@@ -165,7 +165,7 @@ def decompression(count: int) -> dict[str, Any]:
 
 
 def ours(pair: Pair) -> dict[str, float]:
-    from evaluation.score import score_pairs
+    from evaluation.cohort import score_pairs
 
     row = score_pairs([pair], "kits23").rows[0]
     if row.error is not None:

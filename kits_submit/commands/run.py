@@ -251,7 +251,7 @@ def _masks(cases: Sequence[Case], results: Sequence[CaseResult], output: Path) -
 
 def _score(masks: Mapping[str, Path], truths: Mapping[str, Path], output: Path, protocol: str) -> Report | None:
     """Score the masks that have a label map, write `scores.csv` and `scores.json`; None without any."""
-    from evaluation.score import score_pairs
+    from evaluation.cohort import score_pairs
     from evaluation.tables.table import write_csv, write_json
 
     pairs = [(case, mask, truths[case]) for case, mask in masks.items() if case in truths]

@@ -68,7 +68,7 @@ def test_failures_are_the_last_lines_and_the_good_cases_are_written(
     ("arguments", "code", "message"),
     [
         (("nowhere", "nowhere else"), 3, "error: nowhere else: no such file or folder"),
-        (("compare", "a", "a", "b"), 3, "error: a: given twice"),
+        (("rank", "a", "a", "b"), 3, "error: a: given twice"),
         (("rank", "a", "b"), 3, "error: 1 submissions; give two or more folders, then LABELS"),
     ],
 )

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from evaluation.measures.boxes import MaskPair
+from evaluation.masks.pair import MaskPair
 from kits_submit.errors import GeometryError, InputError, VolumeError
 from kits_submit.types import Array, Labels, Spacing
 
