@@ -79,6 +79,7 @@ def score_settings(
         if on_row is not None:
             on_row(row)
     issues += [row.error for row in rows if row.error is not None]
+    issues += [Issue(case, "same", f"{case}: the label map itself") for case, ours, truth in wanted if ours == truth]
     issues += [Issue(r.case, "missing", f"{r.case}: no prediction; scored as background") for r in rows if r.missing]
     return Report(
         protocol=settings.protocol,

@@ -12,6 +12,14 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+MOST_FAILURES = 10  # of one kind, told each on a line; of more the first few
+FIRST_FAILURES = 3
+
+_NOTES = {
+    "extra": "without a label map, not scored",
+    "missing": "without a prediction, treated as --missing says",
+    "same": "predictions that are the label maps themselves",
+}
 _EMPTY_WHERE = {"both": "on both sides", "prediction": "in the prediction alone", "truth": "in the truth alone"}
 
 
@@ -19,7 +27,7 @@ _EMPTY_WHERE = {"both": "on both sides", "prediction": "in the prediction alone"
 class Issue:
     """Something that the reader should know of.
 
-    - `kind`: `missing`, `extra`, `note`, or the kind of error (`GeometryError`).
+    - `kind`: `missing`, `extra`, `same`, or the kind of error (`GeometryError`).
     - `exit_code`: 0 where it is no failure.
     """
 
@@ -150,14 +158,30 @@ class Report:
 
 
 def told(issues: Sequence[Issue]) -> list[tuple[bool, str]]:
-    """(is a failure, line): each failure on its own, missing and extra cases counted and named in a line each."""
-    lines = [(True, issue.message) for issue in issues if issue.exit_code]
-    for kind, what in (
-        ("extra", "without a label map, not scored"),
-        ("missing", "without a prediction, treated as --missing says"),
-    ):
+    """(is a failure, line): each failure on its own, but for those that many cases share; notes a line each kind."""
+    lines = []
+    for kind, what in _NOTES.items():
         cases = [issue.case for issue in issues if issue.kind == kind and not issue.exit_code]
         if cases:
-            named = ", ".join(cases[:8]) + (f" and {len(cases) - 8} more" if len(cases) > 8 else "")
-            lines.append((False, f"{what} ({len(cases)}): {named}"))
+            lines.append((False, f"{what} ({len(cases)}): {_named(cases)}"))
+    alike: dict[tuple[str, str], list[Issue]] = {}
+    for issue in issues:
+        if issue.exit_code:
+            alike.setdefault((issue.kind, issue.message.replace(issue.case, "")), []).append(issue)
+    by_kind: dict[str, list[Issue]] = {}
+    for (kind, message), failed in alike.items():
+        if len(failed) > 1 and message.startswith(": "):
+            lines.append((True, f"{len(failed)} cases{message} ({_named([issue.case for issue in failed])})"))
+        else:
+            by_kind.setdefault(kind, []).extend(failed)
+    for kind, failed in by_kind.items():
+        few = failed if len(failed) <= MOST_FAILURES else failed[:FIRST_FAILURES]
+        lines += [(True, issue.message) for issue in few]
+        if more := failed[len(few) :]:
+            lines.append((True, f"{len(more)} more of {kind}: {_named([issue.case for issue in more])}"))
     return lines
+
+
+def _named(cases: Sequence[str]) -> str:
+    """The first eight, and how many more."""
+    return ", ".join(cases[:8]) + (f" and {len(cases) - 8} more" if len(cases) > 8 else "")

@@ -235,9 +235,7 @@ def _cases_section(report: Report, columns: Sequence[str]) -> Table:
         Fitted(("case", *map(_header, keys)), lines),
         f"{WORST_MARK} among the worst of its column" if marked else "",
         "? no prediction: scored as background" if any(row.missing for row in rows) else "",
-        f"{counted(hidden, 'better case')} {'is' if hidden == 1 else 'are'} not shown (--csv has all)"
-        if hidden
-        else "",
+        f"{counted(hidden, 'better case')} not shown (--csv has all)" if hidden else "",
     )
 
 
