@@ -47,7 +47,7 @@ class Fitted:
                 yield ""
             yield self._table(block, self._widths(options.max_width))
         if gone := self.gone(options.max_width):
-            yield Text(f"no room for {', '.join(gone)}", "dim")
+            yield Text(f"no room for {', '.join(gone)}", "dim", overflow="fold")
 
     def blocks(self, width: int) -> list[list[int]]:
         """Columns by number, those of each block; the first is in all."""
@@ -78,11 +78,11 @@ class Fitted:
         return columns
 
     def _widths(self, width: int) -> list[int]:
-        """Of each column; the first is folded where it leaves no room for the widest other."""
+        """Of each column; where not all fit beside each other, the first is folded to half the width."""
         widths = [max(map(_length, column)) for column in zip(self.header, *self.lines, strict=True)]
-        widest = max(widths[1:], default=0)
-        names = max(min(widths[0], LEAST_NAME), width - GAP - widest)
-        widths[0] = min(widths[0], names)
+        if sum(widths) + GAP * (len(widths) - 1) > width:
+            room = width - GAP - max(widths[1:], default=0)
+            widths[0] = min(widths[0], max(LEAST_NAME, min(room, width // 2)))
         return [widths[0], *(min(column, width - GAP - widths[0]) for column in widths[1:])]
 
     def _table(self, block: Sequence[int], widths: Sequence[int]) -> Table:

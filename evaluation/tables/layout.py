@@ -103,11 +103,11 @@ def section(title: str, table: RenderableType, *captions: str) -> Table:
     from rich.text import Text
 
     whole = Table.grid()
-    whole.add_row(Text(title, "bold"))
+    whole.add_row(Text(title, "bold", overflow="fold"))
     whole.add_row(table)
     for caption in captions:
         if caption:
-            whole.add_row(Text(caption, "dim"))
+            whole.add_row(Text(caption, "dim", overflow="fold"))
     return whole
 
 

@@ -39,7 +39,7 @@ def interval_notes(summaries: Iterable[Summary]) -> list[str]:
     """How the intervals were made, and a warning where there are few cases."""
     counts = [summary.n for summary in summaries if summary.n]
     notes = [f"intervals: of the mean, {METHOD}"]
-    if counts and max(counts) < FEW_CASES:
+    if counts and 1 < max(counts) < FEW_CASES:
         notes.append(f"{counted(max(counts), 'case')}: below {FEW_CASES}, intervals cover less than they say")
     return notes
 
