@@ -170,7 +170,7 @@ def decompression(count: int) -> dict[str, Any]:
 def two_jobs(count: int) -> dict[str, Any]:
     """What two jobs gain over one, beside what two processes that only count gain on this machine at this time.
 
-    One job gunzips both files of a pair at once, so that it keeps more than one core busy already, which bounds the gain.
+    One job gunzips both files of a pair at once, so that it keeps more than one core busy, which bounds the gain.
     """
     from evaluation.cohort import score_pairs
     from evaluation.masks.matching import match
