@@ -34,6 +34,7 @@ def main() -> int:
     parser.add_argument("--stray", type=int, default=1, help="pairs to time with two stray voxels")
     parser.add_argument("--all-pairs", type=int, default=60, help="pairs whose share of decompression is measured")
     parser.add_argument("--repeats", type=int, default=3, help="our times are the median of so many")
+    parser.add_argument("--jobs-pairs", type=int, default=100, help="pairs that one and two jobs are timed on")
     options = parser.parse_args()
     if not LABELS.is_dir():
         print(f"{LABELS} is not there: nothing to measure")
@@ -45,6 +46,8 @@ def main() -> int:
     result["memory"] = memory()
     if options.all_pairs:
         result["all"] = decompression(options.all_pairs)
+    if options.jobs_pairs:
+        result["jobs"] = two_jobs(options.jobs_pairs)
     out = ROOT / "build" / "bench" / "scoring.json"
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(json.dumps(result, indent=1) + "\n")
@@ -142,8 +145,8 @@ def decompression(count: int) -> dict[str, Any]:
     """The share of the processor time that gunzipping the same files takes, over all pairs."""
     from isal import isal_zlib
 
+    from evaluation.cohort import score_pairs
     from evaluation.masks.matching import match
-    from evaluation.score import score_pairs
 
     both = [pair for pair in match(LABELS / "kits19", LABELS / "kits23") if pair[1] and pair[2]][:count]
     start = time.process_time()
@@ -164,8 +167,51 @@ def decompression(count: int) -> dict[str, Any]:
     return result
 
 
+def two_jobs(count: int) -> dict[str, Any]:
+    """What two jobs gain over one, beside what two processes that only count gain on this machine at this time.
+
+    One job gunzips both files of a pair at once, so that it keeps more than one core busy, which bounds the gain.
+    """
+    from evaluation.cohort import score_pairs
+    from evaluation.masks.matching import match
+
+    both = [pair for pair in match(LABELS / "kits19", LABELS / "kits23") if pair[1] and pair[2]]
+    again = range(-(-count // len(both)))
+    pairs = [(f"{case}_{number}", ours, truth) for number in again for case, ours, truth in both][:count]
+    result: dict[str, Any] = {"pairs": len(pairs)}
+    for protocol in ("kits23", "all"):
+        score_pairs(pairs[:2], protocol)  # imports
+        rounds = []
+        for _ in range(3):  # in turn, so that a busy machine slows both
+            cpu_s = time.process_time()
+            one_s, _ = timed(score_pairs, pairs, protocol, 1)
+            cores = (time.process_time() - cpu_s) / one_s
+            two_s, _ = timed(score_pairs, pairs, protocol, 2)
+            rounds.append((one_s, two_s, cores, counting(2) / counting(1)))
+        one_s, two_s, cores, free = (float(np.median(column)) for column in zip(*rounds, strict=True))
+        gain = one_s / two_s
+        print(
+            f"{len(pairs)} pairs, {protocol}: {one_s:.1f} s, two jobs {two_s:.1f} s: {gain:.2f} times (wanted: 1.6);"
+            f" one job keeps {cores:.2f} cores busy, and two processes that only count gain {free:.2f}"
+        )
+        result[protocol] = {"gain": gain, "cores_of_one_job": cores, "gain_of_counting": free}
+    return result
+
+
+def counting(processes: int, seconds: float = 1.0) -> int:
+    """How far so many processes count together."""
+    code = (
+        "import time\nn, end = 0, time.perf_counter() + " + str(seconds) + "\n"
+        "while time.perf_counter() < end:\n    n += 1\nprint(n)"
+    )
+    running = [
+        subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) for _ in range(processes)
+    ]
+    return sum(int(process.communicate()[0]) for process in running)
+
+
 def ours(pair: Pair) -> dict[str, float]:
-    from evaluation.score import score_pairs
+    from evaluation.cohort import score_pairs
 
     row = score_pairs([pair], "kits23").rows[0]
     if row.error is not None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,9 +10,36 @@ import typer
 from typer.core import TyperGroup
 
 from evaluation.console import Stopped, note, progress, show, stoppable
+from evaluation.options import (
+    PREDICTIONS,
+    AlsoOption,
+    ByOption,
+    ColumnsOption,
+    CompatOption,
+    CsvOption,
+    DebugOption,
+    FailOption,
+    JobsOption,
+    JsonOption,
+    LabelsArgument,
+    LesionIouOption,
+    LesionMlOption,
+    LesionsOption,
+    MarkdownOption,
+    Missing,
+    MissingOption,
+    PredictionsArgument,
+    ProtocolName,
+    ProtocolOption,
+    VolumesOption,
+    WideOption,
+)
 from kits_submit.errors import InputError, KitsError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from evaluation.case import Settings
     from evaluation.masks.matching import Pair
     from evaluation.report import Report
 
@@ -43,92 +69,123 @@ app = typer.Typer(
 )
 
 
-class ProtocolName(StrEnum):
-    """`kits.PROTOCOLS`, spelled here so that `--help` loads nothing."""
-
-    paper = "paper"
-    kits19 = "kits19"
-    kits23 = "kits23"
-    all = "all"
-
-
-class Missing(StrEnum):
-    """`kits.MISSING_CHOICES`."""
-
-    error = "error"
-    background = "background"
-    skip = "skip"
-
-
-_LABELS_HELP = "True label maps: a folder in any KiTS layout, or one file."
-_PREDICTIONS_HELP = "Predicted label maps: a folder in any KiTS layout, predictions.zip, or one file."
-
-Labels = Annotated[Path, typer.Argument(metavar="LABELS", help=_LABELS_HELP, show_default=False)]
-ProtocolOption = Annotated[ProtocolName, typer.Option(help="What to measure.")]
-MissingOption = Annotated[
-    Missing, typer.Option(help="A case without prediction: an error, all background (KiTS19's rule), or left out.")
-]
-JobsOption = Annotated[int, typer.Option(min=1, help="Cases at a time, in processes; fewer where memory is short.")]
-JsonOption = Annotated[Path | None, typer.Option("--json", help="Write everything as JSON.", show_default=False)]
-MarkdownOption = Annotated[Path | None, typer.Option("--markdown", help="Write tables to paste.", show_default=False)]
-DebugOption = Annotated[bool, typer.Option("--debug", help="Show where a failure happened.")]
-
-
 @app.command()
 def score(
-    predictions: Annotated[Path, typer.Argument(metavar="PREDICTIONS", help=_PREDICTIONS_HELP, show_default=False)],
-    labels: Labels,
+    predictions: PredictionsArgument,
+    labels: LabelsArgument,
     *,
     protocol: ProtocolOption = ProtocolName.all,
-    csv: Annotated[Path | None, typer.Option("--csv", help="Write a row a case.", show_default=False)] = None,
+    also: AlsoOption = None,
+    by: ByOption = None,
+    csv: CsvOption = None,
     json: JsonOption = None,
     markdown: MarkdownOption = None,
+    lesions: LesionsOption = None,
+    lesion_iou: LesionIouOption = 0.1,
+    lesion_ml: LesionMlOption = 0.05,
+    volumes: VolumesOption = None,
+    columns: ColumnsOption = "",
+    wide: WideOption = False,
+    fail_under: FailOption = None,
     jobs: JobsOption = 1,
     missing: MissingOption = Missing.error,
-    official_compat: Annotated[
-        bool, typer.Option("--official-compat", help="Reproduce the official code's numbers, traps included.")
-    ] = False,
+    official_compat: CompatOption = False,
     debug: DebugOption = False,  # noqa: ARG001 - `main` looks for it
 ) -> None:
     """Score each case of PREDICTIONS against LABELS: geometry first, then the protocol's measures.
 
     Exit code 0 if every case was scored; else the kind of failure that the failed cases share (3 missing, 4 unreadable,
-    5 geometry, 6 labels), 10 where they differ. The other cases' scores are written all the same.
+    5 geometry, 6 labels), 10 where they differ. The other cases' scores are written all the same. 12: a mean is worse
+    than --fail-under allows.
     """
-    from evaluation.tables.table import render, write_csv, write_json, write_markdown
+    from evaluation.case import Settings
+    from evaluation.decisions.strata import stratify
+    from evaluation.decisions.thresholds import read_thresholds
+    from evaluation.masks.covariates import read_column
+    from evaluation.measures.lesions import Rules
+    from evaluation.tables.by import strata_document, strata_markdown, strata_sections
+    from evaluation.tables.layout import stacked, write_document
+    from evaluation.tables.table import (
+        as_document,
+        render,
+        write_csv,
+        write_lesions,
+        write_markdown,
+        write_volumes,
+    )
 
-    report = _score(predictions, labels, protocol, jobs, missing, official_compat=official_compat)
-    for path, write in ((csv, write_csv), (json, write_json), (markdown, write_markdown)):
+    settings = Settings(
+        protocol.value,
+        missing.value,
+        official_compat,
+        debug="--debug" in sys.argv,
+        also=tuple(also or ()),
+        lesions=lesions is not None,
+        lesion_rules=Rules(lesion_iou, lesion_ml),
+    )
+    shown = _patterns(columns, settings.keys)
+    thresholds = read_thresholds(fail_under or (), settings.keys)
+    known = [read_column(asked) for asked in by or ()]
+    report = _score(predictions, labels, settings, jobs)
+    strata = [stratify(report, values, column, edges) for values, column, edges in known]
+    for path, write in ((csv, write_csv), (lesions, write_lesions), (volumes, write_volumes)):
         if path is not None:
             write(report, path)
-    show(render(report))
-    _finish([("", report)])
+    if markdown is not None:
+        write_markdown(report, markdown, *(strata_markdown(found) for found in strata))
+    if json is not None:
+        more = {"strata": [strata_document(found) for found in strata]} if strata else {}
+        write_document(as_document(report) | more, json)
+    show(stacked([render(report, shown), *(s for found in strata for s in strata_sections(found, shown))]), wide=wide)
+    _finish([("", report)], thresholds)
 
 
 @app.command()
 def compare(
-    a: Annotated[Path, typer.Argument(metavar="A", help=f"One run. {_PREDICTIONS_HELP}", show_default=False)],
+    a: Annotated[Path, typer.Argument(metavar="A", help=f"One run. {PREDICTIONS}", show_default=False)],
     b: Annotated[Path, typer.Argument(metavar="B", help="The other run.", show_default=False)],
-    labels: Labels,
+    labels: LabelsArgument,
     *,
     protocol: ProtocolOption = ProtocolName.kits23,
+    also: AlsoOption = None,
+    csv: CsvOption = None,
     json: JsonOption = None,
     markdown: MarkdownOption = None,
+    columns: ColumnsOption = "",
+    wide: WideOption = False,
+    fail_under: FailOption = None,
     jobs: JobsOption = 1,
     missing: MissingOption = Missing.error,
+    official_compat: CompatOption = False,
     debug: DebugOption = False,  # noqa: ARG001 - `main` looks for it
 ) -> None:
-    """Compare two runs case by case: differences B - A, bootstrap interval, Wilcoxon p, and what changed most."""
-    from evaluation.decisions.compare import compare as paired
-    from evaluation.decisions.compare import comparison_document, comparison_markdown, render_comparison
+    """Compare two runs case by case: mean differences B - A, their intervals, p for all measures together, verdicts.
 
-    _refuse_same([a, b])
-    reports = [_score(run, labels, protocol, jobs, missing) for run in (a, b)]
+    --fail-under is asked of B.
+    """
+    from evaluation.case import Settings
+    from evaluation.decisions.compare import compare as paired
+    from evaluation.decisions.thresholds import read_thresholds
+    from evaluation.tables.comparison import (
+        comparison_document,
+        comparison_markdown,
+        render_comparison,
+        write_comparison_csv,
+    )
+
+    settings = Settings(
+        protocol.value, missing.value, official_compat, debug="--debug" in sys.argv, also=tuple(also or ())
+    )
+    shown = _patterns(columns, settings.keys)
+    thresholds = read_thresholds(fail_under or (), settings.keys)
+    reports = [_score(run, labels, settings, jobs) for run in (a, b)]
     name_a, name_b = _names([a, b])
     comparison = paired(reports[0], reports[1], (name_a, name_b))
+    if csv is not None:
+        write_comparison_csv(comparison, csv)
     _write(json, markdown, comparison_document(comparison), comparison_markdown(comparison))
-    show(render_comparison(comparison))
-    _finish([(name_a, reports[0]), (name_b, reports[1])])
+    show(render_comparison(comparison, shown), wide=wide)
+    _finish([(name_a, reports[0]), (name_b, reports[1])], thresholds)
 
 
 @app.command()
@@ -136,26 +193,30 @@ def rank(
     submissions: Annotated[
         list[Path], typer.Argument(metavar="DIR", help="Submissions: folders or zip files.", show_default=False)
     ],
-    labels: Labels,
+    labels: LabelsArgument,
     *,
     json: JsonOption = None,
     markdown: MarkdownOption = None,
+    wide: WideOption = False,
     jobs: JobsOption = 1,
     missing: MissingOption = Missing.error,
+    official_compat: CompatOption = False,
     debug: DebugOption = False,  # noqa: ARG001 - `main` looks for it
 ) -> None:
-    """Rank submissions as KiTS21 and KiTS23 do, and say how stable each rank is under other draws of cases."""
+    """Rank submissions as KiTS21 and KiTS23 do, how stable each rank is, and who is significantly better than whom."""
+    from evaluation.case import Settings
     from evaluation.decisions.rank import rank as ranked
-    from evaluation.decisions.rank import ranking_document, ranking_markdown, render_ranking
+    from evaluation.tables.ranking import ranking_document, ranking_markdown, render_ranking
 
     if len(submissions) < 2:
         raise InputError(f"{len(submissions)} submissions", fix="give two or more folders, then LABELS")
     _refuse_same(submissions)
     names = _names(submissions)
-    reports = [_score(submission, labels, ProtocolName.kits23, jobs, missing) for submission in submissions]
+    settings = Settings("kits23", missing.value, official_compat, debug="--debug" in sys.argv)
+    reports = [_score(submission, labels, settings, jobs) for submission in submissions]
     ranking = ranked(dict(zip(names, reports, strict=True)))
     _write(json, markdown, ranking_document(ranking), ranking_markdown(ranking))
-    show(render_ranking(ranking))
+    show(render_ranking(ranking), wide=wide)
     _finish(list(zip(names, reports, strict=True)))
 
 
@@ -180,34 +241,27 @@ def main() -> int:
     return 0
 
 
-def _score(
-    predictions: Path,
-    labels: Path,
-    protocol: ProtocolName,
-    jobs: int,
-    missing: Missing,
-    *,
-    official_compat: bool = False,
-) -> Report:
+def _score(predictions: Path, labels: Path, settings: Settings, jobs: int) -> Report:
+    from evaluation.cohort import score_settings
     from evaluation.masks.matching import match, unzipped
-    from evaluation.score import score_pairs
 
     with unzipped(predictions) as (folder, unusable):
         pairs: list[Pair] = match(folder, labels, unusable)
         with progress(len(pairs), predictions.name) as advance:
-            return score_pairs(
-                pairs,
-                protocol.value,
-                jobs,
-                missing=missing.value,
-                official_compat=official_compat,
-                debug="--debug" in sys.argv,
-                on_row=advance,
-            )
+            return score_settings(settings, pairs, jobs, on_row=advance)
 
 
-def _finish(reports: list[tuple[str, Report]]) -> None:
-    """Every issue as a line on stderr, failures last; exit with the code that the failed cases share."""
+def _patterns(columns: str, keys: Sequence[str]) -> tuple[str, ...]:
+    """The keys that `--columns` names; nothing where it is not given."""
+    from evaluation.tables.layout import chosen
+
+    patterns = [pattern.strip() for pattern in columns.split(",") if pattern.strip()]
+    return chosen(keys, patterns) if patterns else ()
+
+
+def _finish(reports: list[tuple[str, Report]], thresholds: Mapping[str, float] | None = None) -> None:
+    """Every issue on stderr, failures last; exit with the code that the failed cases share, else by the thresholds."""
+    from evaluation.decisions.thresholds import check_thresholds
     from evaluation.report import told
     from kits_submit.errors import batch_exit_code
 
@@ -217,6 +271,7 @@ def _finish(reports: list[tuple[str, Report]]) -> None:
     code = batch_exit_code(report.exit_code for _, report in reports if report.exit_code)
     if code:
         raise typer.Exit(code)
+    check_thresholds(reports[-1][1], thresholds or {})
 
 
 def _write(json: Path | None, markdown: Path | None, document: dict[str, Any], text: str) -> None:

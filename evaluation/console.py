@@ -12,13 +12,18 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
-WIDTH = 100  # where the output is no terminal
+WIDTH = 100  # where the output is no terminal and COLUMNS says nothing
+WIDEST = 1000
 
 
-def show(renderable: RenderableType) -> None:
-    """Print a table or a line to stdout; a reader that has gone (`| head`) is no failure."""
+def show(renderable: RenderableType, *, wide: bool = False) -> None:
+    """Print a table or a line to stdout; a reader that has gone (`| head`) is no failure.
+
+    Args:
+        wide: as wide as it is, whatever the terminal.
+    """
     try:
-        _console(stderr=False).print(renderable)
+        _console(stderr=False, width=WIDEST if wide else None).print(renderable, soft_wrap=False)
         sys.stdout.flush()
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter's exit flushes into it
@@ -68,8 +73,9 @@ def stoppable() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _console(*, stderr: bool) -> Console:
+def _console(*, stderr: bool, width: int | None = None) -> Console:
     from rich.console import Console
 
     stream = sys.stderr if stderr else sys.stdout
-    return Console(stderr=stderr, width=None if stream.isatty() else WIDTH, highlight=False)
+    told = stream.isatty() or os.environ.get("COLUMNS", "").isdigit()  # rich reads COLUMNS itself
+    return Console(stderr=stderr, width=width or (None if told else WIDTH), highlight=False)

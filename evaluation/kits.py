@@ -56,6 +56,9 @@ KITS23 = (
     Target("tumor", frozenset({TUMOR}), 1.1498198361434828),
 )
 
+# Alone, on request: it has no official tolerance.
+CYSTS = Target("cyst", frozenset({CYST}))
+
 # Largest diameter in mm of T1a, T1b and T2 renal tumors (TNM: 4 cm, 7 cm).
 SIZES: tuple[tuple[str, float], ...] = (("t1a", 40.0), ("t1b", 70.0), ("t2", float("inf")))
 
@@ -64,10 +67,10 @@ _KITS19_KEYS = ("tk_dice", "tu_dice", "composite")
 _KITS23_KEYS = tuple(f"{target.name}_{measure}" for target in KITS23 for measure in ("dice", "sd"))
 _DISTANCES = ("hd95_mm", "assd_mm", "centre_distance_mm", "volume_error_ml", "volume_error_percent")
 _BEYOND_KEYS = tuple(f"{target.name}_{measure}" for target in KITS23 for measure in _DISTANCES)
-_RATES = ("sensitivity", "precision", "f1")
-_COUNTS = ("truth", "found", "predicted", "right")
+LESION_RATES = ("sensitivity", "precision", "f1", "sq", "pq")
+LESION_COUNTS = ("truth", "found", "predicted")
 _SUFFIXES = ("", *(f"_{name}" for name, _ in SIZES))
-LESION_KEYS = tuple(f"lesion_{name}{size}" for size in _SUFFIXES for name in _RATES + _COUNTS)
+LESION_KEYS = tuple(f"lesion_{name}{size}" for size in _SUFFIXES for name in LESION_RATES + LESION_COUNTS)
 
 
 @dataclass(frozen=True)
@@ -81,6 +84,11 @@ class Protocol:
     keys: tuple[str, ...]
     prediction_labels: Labelset
     policy: str
+
+    @property
+    def targets(self) -> tuple[Target, ...]:
+        """The structures whose volumes are told, and of which more may be asked for."""
+        return {"paper": PAPER, "kits19": KITS19}.get(self.name, KITS23)
 
     def measures(self, part: str) -> bool:
         """Whether the measures of protocol `part` belong to this one."""
@@ -115,17 +123,30 @@ def badness(key: str) -> int:
         return 1
     if "volume_error" in key:
         return 2
-    is_count = key.startswith("lesion_") and not any(f"_{rate}" in key for rate in _RATES)
+    is_count = key.startswith("lesion_") and not any(f"_{rate}" in key for rate in LESION_RATES)
     return 0 if is_count else -1
 
 
 def how_bad(key: str, value: float) -> float:
-    """A number that grows as `value` gets worse."""
+    """A number that grows as `value` gets worse: -10 mL is as bad as +10 mL."""
     way = badness(key)
     return abs(value) if way == 2 else way * value
 
 
+def is_perfect(key: str, value: float) -> bool:
+    """Whether it cannot be better: a Dice of 1, a distance or a volume error of 0."""
+    return value == (1.0 if badness(key) == -1 else 0.0)
+
+
+def bounds_of(key: str) -> tuple[float, float]:
+    """What a key's mean cannot leave: 0 and 1 for shares, 0 for distances and counts."""
+    way = badness(key)
+    if way == 2:
+        return -100.0 if key.endswith("_percent") else -float("inf"), float("inf")
+    return 0.0, 1.0 if way == -1 else float("inf")
+
+
 def target_of(key: str) -> str:
     """The target that a key measures: `kidney_and_mass` of `kidney_and_mass_sd`; `lesion` and `composite` too."""
-    names = [target.name for target in KITS23 + PAPER + KITS19] + ["lesion", "composite"]
+    names = [target.name for target in (*KITS23, *PAPER, *KITS19, CYSTS)] + ["lesion", "composite"]
     return next(name for name in names if key == name or key.startswith(f"{name}_"))

@@ -12,6 +12,14 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+MOST_FAILURES = 10  # of one kind, told each on a line; of more the first few
+FIRST_FAILURES = 3
+
+_NOTES = {
+    "extra": "without a label map, not scored",
+    "missing": "without a prediction, treated as --missing says",
+    "same": "predictions that are the label maps themselves",
+}
 _EMPTY_WHERE = {"both": "on both sides", "prediction": "in the prediction alone", "truth": "in the truth alone"}
 
 
@@ -19,7 +27,7 @@ _EMPTY_WHERE = {"both": "on both sides", "prediction": "in the prediction alone"
 class Issue:
     """Something that the reader should know of.
 
-    - `kind`: `missing`, `extra`, `note`, or the kind of error (`GeometryError`).
+    - `kind`: `missing`, `extra`, `same`, or the kind of error (`GeometryError`).
     - `exit_code`: 0 where it is no failure.
     """
 
@@ -35,12 +43,38 @@ class Issue:
 
 
 @dataclass(frozen=True)
+class Lesion:
+    """One lesion of the truth or of the prediction.
+
+    - `side`: `truth` or `prediction`. `number`: from 1, on its side of its case.
+    - `size`: `t1a`, `t1b` or `t2` by its own diameter, as a lesion found is of its true partner's size.
+    - `diameter_mm`: the distance of its two farthest voxel centres. `centre`: its mean index along Z, Y, X.
+    - `partner`: the number of the lesion that it is matched with; None without one.
+    - `iou`, `dice`, `distance_mm`: of the two, the distance that of their centres; None without a partner.
+    """
+
+    side: str
+    number: int
+    size: str
+    volume_ml: float
+    diameter_mm: float
+    centre: tuple[float, float, float]
+    partner: int | None = None
+    iou: float | None = None
+    dice: float | None = None
+    distance_mm: float | None = None
+
+
+@dataclass(frozen=True)
 class Row:
     """One case.
 
     - `scores`: by key, NaN where undefined; nothing where the case failed.
     - `empty`: targets with an empty mask: `both`, `prediction` or `truth`.
     - `missing`: no prediction was there, scored as background.
+    - `volumes_ml`: by target, (true, predicted).
+    - `confusion_ml`: volume by true label (rows) and predicted label (columns), 0 to 3; that of 0 on both is left out.
+    - `lesions`: true ones first; empty where they were not looked for.
     """
 
     case: str
@@ -48,6 +82,9 @@ class Row:
     empty: Mapping[str, str] = field(default_factory=dict)
     error: Issue | None = None
     missing: bool = False
+    volumes_ml: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    confusion_ml: Sequence[Sequence[float]] = ()
+    lesions: Sequence[Lesion] = ()
 
 
 @dataclass(frozen=True)
@@ -55,10 +92,11 @@ class Summary:
     """One key over the cases.
 
     - `n`: cases with a value; `undefined`: scored cases without one.
-    - `std`: of the sample (n - 1). `ci95`: bootstrap interval of the mean. None where there are too few cases.
-    - `worst`: the five worst (case, value), worst first; empty for counts.
+    - `std`: of the sample (n - 1). `ci95`: interval of the mean. None where there are too few cases.
+    - `worst`: the five worst (case, value) that could be better, worst first; empty for counts.
     - `empty`: cases whose masks of this target were empty: both, prediction's alone, truth's alone.
-    - `pooled`: for lesion rates, over all lesions of all cases rather than the mean over cases.
+    - `pooled`: for lesion rates, over the lesions of all cases, not the mean over cases; `pooled_ci95`: its interval.
+    - `absolute`: for volume errors, of their sizes: -50 % and +50 % have a mean of 0 and a mean size of 50 %.
     """
 
     n: int
@@ -70,6 +108,8 @@ class Summary:
     worst: Sequence[tuple[str, float]]
     empty: Mapping[str, int]
     pooled: float | None = None
+    pooled_ci95: tuple[float, float] | None = None
+    absolute: Summary | None = None
 
 
 @dataclass(frozen=True)
@@ -85,7 +125,7 @@ class Report:
     rows: Sequence[Row]
     aggregate: Mapping[str, Summary]
     issues: Sequence[Issue]
-    settings: Mapping[str, str | bool | int] = field(default_factory=dict)
+    settings: Mapping[str, str | bool | int | float] = field(default_factory=dict)
 
     @property
     def exit_code(self) -> int:
@@ -107,7 +147,8 @@ class Report:
         for target in dict.fromkeys(name for row in self.scored for name in row.empty):
             found = [row.empty.get(target) for row in self.scored]
             told = [f"{where} in {found.count(which)}" for which, where in _EMPTY_WHERE.items() if which in found]
-            lines.append(f"{target}: empty {', '.join(told)} of {len(found)} cases")
+            cases = "1 case" if len(found) == 1 else f"{len(found)} cases"
+            lines.append(f"{target}: empty {', '.join(told)} of {cases}")
         return lines
 
     @property
@@ -117,14 +158,30 @@ class Report:
 
 
 def told(issues: Sequence[Issue]) -> list[tuple[bool, str]]:
-    """(is a failure, line): each failure on its own, missing and extra cases counted and named in a line each."""
-    lines = [(True, issue.message) for issue in issues if issue.exit_code]
-    for kind, what in (
-        ("extra", "without a label map, not scored"),
-        ("missing", "without a prediction, treated as --missing says"),
-    ):
+    """(is a failure, line): each failure on its own, but for those that many cases share; notes a line each kind."""
+    lines = []
+    for kind, what in _NOTES.items():
         cases = [issue.case for issue in issues if issue.kind == kind and not issue.exit_code]
         if cases:
-            named = ", ".join(cases[:8]) + (f" and {len(cases) - 8} more" if len(cases) > 8 else "")
-            lines.append((False, f"{what} ({len(cases)}): {named}"))
+            lines.append((False, f"{what} ({len(cases)}): {_named(cases)}"))
+    alike: dict[tuple[str, str], list[Issue]] = {}
+    for issue in issues:
+        if issue.exit_code:
+            alike.setdefault((issue.kind, issue.message.replace(issue.case, "")), []).append(issue)
+    by_kind: dict[str, list[Issue]] = {}
+    for (kind, message), failed in alike.items():
+        if len(failed) > 1 and message.startswith(": "):
+            lines.append((True, f"{len(failed)} cases{message} ({_named([issue.case for issue in failed])})"))
+        else:
+            by_kind.setdefault(kind, []).extend(failed)
+    for kind, failed in by_kind.items():
+        few = failed if len(failed) <= MOST_FAILURES else failed[:FIRST_FAILURES]
+        lines += [(True, issue.message) for issue in few]
+        if more := failed[len(few) :]:
+            lines.append((True, f"{len(more)} more of {kind}: {_named([issue.case for issue in more])}"))
     return lines
+
+
+def _named(cases: Sequence[str]) -> str:
+    """The first eight, and how many more."""
+    return ", ".join(cases[:8]) + (f" and {len(cases) - 8} more" if len(cases) > 8 else "")

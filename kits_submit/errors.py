@@ -14,6 +14,7 @@
        9  OutputError         the output cannot be written
       10  MixedError          cases failed for reasons of several kinds
       11  BudgetError         more memory or time is needed than there is
+      12  ThresholdError      scores are worse than `kits-eval --fail-under` allows
      130                      interrupted (Ctrl-C)
      143                      terminated (SIGTERM)
 
@@ -88,6 +89,10 @@ class MixedError(KitsError):
 
 class BudgetError(KitsError):
     exit_code = 11
+
+
+class ThresholdError(KitsError):
+    exit_code = 12
 
 
 def batch_exit_code(codes: Iterable[int]) -> int:

@@ -1,1 +1,4 @@
-"""Rows of scores in; means with intervals, comparisons and ranks out. Knows no masks and prints nothing."""
+"""Rows of numbers in, what they say out: summaries with intervals, comparisons, rankings, strata, agreement.
+
+Pure data: does not know masks or files, and shows nothing.
+"""

@@ -1,26 +1,24 @@
-"""The KiTS21/23 ranking of submissions, and how far it would move with other cases."""
+"""The KiTS21/23 ranking of submissions, how far other cases would move it, and which differences are significant."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from evaluation.decisions.statistics import bootstrap_means, competition_ranks, kits_ranks
+from evaluation.decisions.compare import EQUAL
+from evaluation.decisions.intervals import Floats, Interval, bootstrap_means
+from evaluation.decisions.tests import FLIPS, LEVEL, holm, sign_flip
 from evaluation.kits import KITS23
 from evaluation.report import Report
-from evaluation.tables.layout import markdown_table, plain_table, section
 from kits_submit.errors import InputError
-
-if TYPE_CHECKING:
-    from rich.table import Table
 
 _DICE = tuple(f"{target.name}_dice" for target in KITS23)
 _SD = tuple(f"{target.name}_sd" for target in KITS23)
-_HEADER = ("submission", "rank", "mean Dice", "mean SD", "tumor Dice", "rank 95 %", "P(first)", "P(this rank)")
+DECIMALS = 8  # KiTS23's code ranks the means that its evaluation.csv holds (`%0.8f`)
+_MOST_FLIPS = 200_000
 
 
 @dataclass(frozen=True)
@@ -29,6 +27,7 @@ class Place:
 
     - `dice`, `sd`: means over cases and the three classes. `dice_rank`, `sd_rank`: by each; `rank`: by their mean.
     - `rank95`: bootstrap interval of the rank over cases. `first`, `same`: shares of resamples with rank 1, this rank.
+      None where there is one case, which says nothing of others.
     """
 
     name: str
@@ -38,18 +37,43 @@ class Place:
     tumor_dice: float
     dice_rank: int
     sd_rank: int
-    rank95: tuple[int, int]
-    first: float
-    same: float
+    rank95: tuple[int, int] | None
+    first: float | None
+    same: float | None
+
+
+@dataclass(frozen=True)
+class Duel:
+    """Two submissions: mean differences `first` - `second`, and their p for all pairs and both measures (Holm)."""
+
+    first: str
+    second: str
+    dice: float
+    sd: float
+    dice_p: float
+    sd_p: float
+
+    def won_by(self, name: str) -> tuple[str, ...]:
+        """The measures in which `name` is significantly better: `Dice`, `SD`."""
+        way = 1 if name == self.first else -1
+        found = (("Dice", self.dice, self.dice_p), ("SD", self.sd, self.sd_p))
+        return tuple(measure for measure, difference, p in found if p < LEVEL and way * difference > 0)
 
 
 @dataclass(frozen=True)
 class Ranking:
-    """- `places`: best first. `left_out`: cases that were not scored in every submission."""
+    """- `places`: best first. `left_out`: cases that were not scored in every submission.
+
+    - `duels`: every pair. `tau`, `tau95`: Kendall's tau-b of the ranking and those of resampled cases, its mean and the
+      middle 95 %; None with one case, or where all share one rank.
+    """
 
     places: Sequence[Place]
     cases: Sequence[str]
     left_out: Sequence[str]
+    duels: Sequence[Duel]
+    tau: float | None
+    tau95: Interval | None
 
 
 def rank(reports: Mapping[str, Report]) -> Ranking:
@@ -65,82 +89,108 @@ def rank(reports: Mapping[str, Report]) -> Ranking:
     if not cases:
         raise InputError("no case was scored in every submission", fix="rank submissions of the same cases")
     left_out = sorted({row.case for report in reports.values() for row in report.rows} - set(cases))
-    table = np.array(
-        [
-            [[_mean(rows[name][case].scores, keys) for keys in (_DICE, _SD, ("tumor_dice",))] for name in reports]
-            for case in cases
-        ]
-    )  # cases x submissions x (Dice, SD, tumor Dice)
-    means = table.mean(axis=0)
-    resampled = bootstrap_means(table)
-    ranks = _ranks(means)
-    moved = _ranks(resampled)
-    dice_ranks, sd_ranks = competition_ranks(means[:, 0]), competition_ranks(means[:, 1])
-    places = []
-    for number, name in enumerate(reports):
+    table = np.array([[[rows[name][case].scores[key] for key in _DICE + _SD] for name in reports] for case in cases])
+    ranks, means = _ranks(table.mean(axis=0))
+    moved = _ranks(bootstrap_means(table))[0] if len(cases) > 1 else None
+    places = [_place(name, number, ranks, means, moved) for number, name in enumerate(reports)]
+    tau, tau95 = (None, None) if moved is None else _tau(ranks, moved)
+    duels = _duels(list(reports), table)
+    return Ranking(sorted(places, key=lambda place: (place.rank, place.name)), cases, left_out, duels, tau, tau95)
+
+
+def competition_ranks(scores: Floats) -> npt.NDArray[np.int64]:
+    """Rank 1 for the highest of the last axis; equal scores share the better rank (0.9, 0.8, 0.8, 0.7: 1, 2, 2, 4)."""
+    ranks: npt.NDArray[np.int64] = 1 + (scores[..., None, :] > scores[..., :, None]).sum(axis=-1)
+    return ranks
+
+
+def kits_ranks(mean_dice: Floats, mean_sd: Floats, tumor_dice: Floats) -> npt.NDArray[np.int64]:
+    """KiTS21/23: the mean of the rank by mean Dice and the rank by mean surface Dice; ties go to tumor Dice.
+
+    The last axis is the submissions; axes before it are resamples.
+    """
+    twice_mean_rank = competition_ranks(mean_dice) + competition_ranks(mean_sd)
+    better = twice_mean_rank[..., None, :] < twice_mean_rank[..., :, None]
+    tied = twice_mean_rank[..., None, :] == twice_mean_rank[..., :, None]
+    better |= tied & (tumor_dice[..., None, :] > tumor_dice[..., :, None])
+    ranks: npt.NDArray[np.int64] = 1 + better.sum(axis=-1)
+    return ranks
+
+
+def kendall_tau(one: npt.NDArray[np.int64], others: npt.NDArray[np.int64]) -> Floats:
+    """Kendall's tau-b of a ranking with each of others (rows); NaN where a ranking has one rank for all.
+
+    Worked: 1 2 3 with 2 1 3: of three pairs two agree and one does not: (2 - 1) / 3.
+    """
+    a, b = np.triu_indices(len(one), 1)
+    ours, theirs = np.sign(one[a] - one[b]), np.sign(others[..., a] - others[..., b])
+    pairs = np.sqrt(np.abs(ours).sum() * np.abs(theirs).sum(axis=-1))
+    with np.errstate(invalid="ignore"):
+        tau: Floats = (ours * theirs).sum(axis=-1) / np.where(pairs > 0, pairs, np.nan)
+    return tau
+
+
+def _ranks(means: Floats) -> tuple[npt.NDArray[np.int64], Floats]:
+    """Ranks of (..., submissions, six keys) as KiTS23's code has them, and (mean Dice, mean SD, tumor Dice) of each."""
+    rounded = means.round(DECIMALS)
+    three = np.stack((rounded[..., :3].mean(axis=-1), rounded[..., 3:].mean(axis=-1), rounded[..., 2]), axis=-1)
+    three = three.round(DECIMALS + 4)  # the last bit of a mean of three is no difference
+    return kits_ranks(three[..., 0], three[..., 1], three[..., 2]), three
+
+
+def _place(
+    name: str,
+    number: int,
+    ranks: npt.NDArray[np.int64],
+    means: Floats,
+    moved: npt.NDArray[np.int64] | None,
+) -> Place:
+    interval = first = same = None
+    if moved is not None:
         low, high = np.quantile(moved[:, number], (0.025, 0.975), method="nearest")
-        places.append(
-            Place(
-                name=name,
-                rank=int(ranks[number]),
-                dice=float(means[number, 0]),
-                sd=float(means[number, 1]),
-                tumor_dice=float(means[number, 2]),
-                dice_rank=int(dice_ranks[number]),
-                sd_rank=int(sd_ranks[number]),
-                rank95=(int(low), int(high)),
-                first=float((moved[:, number] == 1).mean()),
-                same=float((moved[:, number] == ranks[number]).mean()),
-            )
-        )
-    return Ranking(sorted(places, key=lambda place: (place.rank, place.name)), cases, left_out)
+        interval = int(low), int(high)
+        first, same = (float((moved[:, number] == place).mean()) for place in (1, ranks[number]))
+    return Place(
+        name=name,
+        rank=int(ranks[number]),
+        dice=float(means[number, 0]),
+        sd=float(means[number, 1]),
+        tumor_dice=float(means[number, 2]),
+        dice_rank=int(competition_ranks(means[:, 0])[number]),
+        sd_rank=int(competition_ranks(means[:, 1])[number]),
+        rank95=interval,
+        first=first,
+        same=same,
+    )
 
 
-def render_ranking(ranking: Ranking) -> Table:
-    """A line for each submission, best first."""
-    caption = "in brackets: the rank by that mean alone; to the right: ranks when cases are drawn again"
-    return section(_title(ranking), plain_table(_HEADER, _lines(ranking)), caption)
+def _tau(ranks: npt.NDArray[np.int64], moved: npt.NDArray[np.int64]) -> tuple[float | None, Interval | None]:
+    found = kendall_tau(ranks, moved)
+    found = found[np.isfinite(found)]
+    if not len(found):
+        return None, None
+    low, high = np.quantile(found, (0.025, 0.975))
+    return float(found.mean()), (float(low), float(high))
 
 
-def ranking_markdown(ranking: Ranking) -> str:
-    """The table, ready to paste."""
-    return f"**{_title(ranking)}**\n\n" + markdown_table(_HEADER, _lines(ranking))
-
-
-def ranking_document(ranking: Ranking) -> dict[str, Any]:
-    """As JSON has it."""
-    return {
-        "protocol": "kits23",
-        "ranking": [asdict(place) for place in ranking.places],
-        "cases": list(ranking.cases),
-        "left_out": list(ranking.left_out),
-    }
-
-
-def _ranks(means: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
-    return kits_ranks(means[..., 0], means[..., 1], means[..., 2])
-
-
-def _mean(scores: Mapping[str, float], keys: Sequence[str]) -> float:
-    return sum(scores[key] for key in keys) / len(keys)
-
-
-def _lines(ranking: Ranking) -> list[list[str]]:
+def _duels(names: Sequence[str], table: Floats) -> list[Duel]:
+    """Of cases x submissions x six keys: flips of signs, enough of them for Holm's smallest step."""
+    dice, sd = table[..., :3].mean(axis=-1), table[..., 3:].mean(axis=-1)
+    a, b = np.triu_indices(len(names), 1)
+    differences = np.concatenate((dice[:, a] - dice[:, b], sd[:, a] - sd[:, b]), axis=1)
+    differences[np.abs(differences) < EQUAL] = 0.0
+    flips = min(max(FLIPS, int(4 * differences.shape[1] / LEVEL)), _MOST_FLIPS)
+    p = holm(sign_flip(differences, flips=flips)[0])
+    means = differences.mean(axis=0)
+    pairs = len(a)
     return [
-        [
-            place.name,
-            str(place.rank),
-            f"{place.dice:.4f} ({place.dice_rank})",
-            f"{place.sd:.4f} ({place.sd_rank})",
-            f"{place.tumor_dice:.4f}",
-            f"{place.rank95[0]} .. {place.rank95[1]}",
-            f"{place.first:.0%}",
-            f"{place.same:.0%}",
-        ]
-        for place in ranking.places
+        Duel(
+            names[first],
+            names[second],
+            dice=float(means[place]),
+            sd=float(means[pairs + place]),
+            dice_p=float(p[place]),
+            sd_p=float(p[pairs + place]),
+        )
+        for place, (first, second) in enumerate(zip(a.tolist(), b.tolist(), strict=True))
     ]
-
-
-def _title(ranking: Ranking) -> str:
-    left = f" ({len(ranking.left_out)} left out)" if ranking.left_out else ""
-    return f"KiTS21/23 rank over {len(ranking.cases)} cases{left}: mean rank of Dice and SD, ties by tumor Dice"

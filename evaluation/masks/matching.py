@@ -29,12 +29,8 @@ def match(predictions: Path, labels: Path, unusable: Mapping[str, KitsError] | N
         unusable: predictions that are known of but cannot be read (`unzipped`).
 
     Raises:
-        InputError: a side is missing or empty, both are the same, or no case is on both.
+        InputError: a side is missing or empty, or no case is on both.
     """
-    if predictions.exists() and labels.exists() and predictions.samefile(labels):
-        raise InputError(
-            "given twice, as predictions and as labels", fix="give two different folders", path=predictions
-        )
     truths, predicted = _masks(labels, {}), _masks(predictions, unusable or {})
     if predictions.is_file() and labels.is_file():
         return [(next(iter(truths)), predictions, labels)]

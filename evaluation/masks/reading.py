@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from evaluation.masks.geometry import check_same_grid
-from evaluation.measures.boxes import MaskPair
+from evaluation.masks.pair import MaskPair
 from kits_submit.files.volume import read_grid, read_labels
 
 

@@ -1,1 +1,4 @@
-"""Two masks in, numbers out: overlap, surfaces, lesions, each with its empty-mask rule. Knows no files, no cases."""
+"""Two label maps in, numbers of one case out: overlap, surfaces, distances, volumes, lesions.
+
+Does not know files, other cases, or how a number is shown.
+"""

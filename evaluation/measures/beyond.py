@@ -1,4 +1,4 @@
-"""What the official numbers leave out: distances in mm, volume errors, centre distances, lesions (`--protocol all`)."""
+"""What the official numbers leave out: distances in mm, volume errors and centre distances (`--protocol all`)."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from evaluation.kits import KITS23, Labelset
-from evaluation.measures.boxes import Bounds, MaskPair, tiles
-from evaluation.measures.lesions import lesion_scores
+from evaluation.masks.pair import MaskPair
+from evaluation.measures.boxes import Bounds, tiles
 from evaluation.measures.overlap import Confusion, Overlap
 from evaluation.measures.surface import SurfaceTally
 from kits_submit.types import Labels
@@ -39,7 +39,7 @@ def measure_beyond(
             scores[f"{target.name}_{name}"] = value
         scores[f"{target.name}_volume_error_ml"] = (overlap.prediction - overlap.truth) * pair.voxel_ml
         scores[f"{target.name}_volume_error_percent"] = volume_error_percent(overlap)
-    return scores | lesion_scores(pair, boxes)
+    return scores
 
 
 def volume_error_percent(overlap: Overlap) -> float:

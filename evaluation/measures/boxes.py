@@ -7,57 +7,17 @@ Axes here are those of memory, slowest first: areas and distances do not depend 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from kits_submit.types import Labels, Mask, Shape, Spacing
+from evaluation.masks.pair import MaskPair
+from kits_submit.types import Labels, Mask, Shape
 
 BLOCK = 16  # voxels an axis; parts closer than this share a tile
 TILE_VOXELS = 2 << 20  # bounds the working memory, whatever the prediction looks like
 
 Bounds = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]  # [start, stop) an axis
-
-
-@dataclass(frozen=True)
-class MaskPair:
-    """A prediction and a truth on one grid, in memory order.
-
-    - `spacing_mm`: of the truth, in the same order of axes.
-    """
-
-    prediction: Labels
-    truth: Labels
-    spacing_mm: Spacing
-
-    @staticmethod
-    def of(prediction: Labels | None, truth: Labels, spacing_mm: Spacing) -> MaskPair:
-        """From Z, Y, X label maps of one shape; no prediction is one without foreground."""
-        if prediction is None:
-            prediction = np.broadcast_to(np.uint8(0), truth.shape)
-        if prediction.shape != truth.shape:
-            raise ValueError(f"prediction of shape {prediction.shape}, truth of {truth.shape}")
-        axes = sorted(range(3), key=lambda axis: -abs(truth.strides[axis]))
-        flips = tuple(slice(None, None, -1 if truth.strides[axis] < 0 else 1) for axis in axes)
-        in_order = (spacing_mm[axes[0]], spacing_mm[axes[1]], spacing_mm[axes[2]])
-        return MaskPair(prediction.transpose(axes)[flips], truth.transpose(axes)[flips], in_order)
-
-    @property
-    def shape(self) -> Shape:
-        """Voxels along each axis, in memory order."""
-        z, y, x = self.truth.shape
-        return z, y, x
-
-    @property
-    def voxel_ml(self) -> float:
-        """Volume of a voxel."""
-        return float(np.prod(self.spacing_mm)) / 1000.0
-
-    @property
-    def diagonal_mm(self) -> float:
-        """The longest distance within the image."""
-        return float(np.linalg.norm(np.multiply(self.shape, self.spacing_mm)))
 
 
 def padded(array: Labels, bounds: Bounds) -> Labels:

@@ -1,9 +1,11 @@
 """Lesion detection: which true tumors were found, which predicted ones are real, by size. Matches components.
 
-- A lesion is a 26-connected component of tumor of at least `MIN_LESION_ML`; smaller ones (fragments of the labels) are
+- A lesion is a 26-connected component of tumor of at least `Rules.least_ml`; smaller ones (fragments of the labels) are
   neither to be found nor wrong to predict.
-- Lesions match one to one where they overlap by an IoU of at least `MIN_IOU`, so that the summed IoU is highest.
-- A lesion's size is its largest diameter: the distance of its two farthest voxel centres.
+- Lesions match one to one where they overlap by an IoU of at least `Rules.iou`, so that the summed IoU is highest.
+- A lesion's size is its largest diameter: the distance of its two farthest voxel centres. A predicted lesion that has a
+  partner counts in its partner's size, as COCO's areas have it; one without in its own. So each size has as many found
+  as right, and its F1 is that of its own true lesions.
 """
 
 from __future__ import annotations
@@ -14,10 +16,12 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from evaluation.decisions.statistics import lesion_rates
 from evaluation.kits import SIZES, TUMOR
-from evaluation.measures.boxes import Bounds, MaskPair, tiles
+from evaluation.masks.pair import MaskPair
+from evaluation.measures.boxes import Bounds, tiles
+from evaluation.measures.rates import lesion_rates
 from evaluation.measures.runs import Integers, Runs, components, meeting, runs_of
+from evaluation.report import Lesion
 from kits_submit.types import Spacing
 
 # KiTS19's stray components are at most 0.02 mL and its smallest tumor is 0.82 mL (measured on its 210 label maps).
@@ -26,49 +30,74 @@ MIN_IOU = 0.1  # as picai_eval has it for detection
 
 
 @dataclass(frozen=True)
-class Lesion:
-    """- `size`: `t1a`, `t1b` or `t2`. `matched`: it has a partner in the other mask."""
+class Rules:
+    """- `iou`: the least with which two lesions match. `least_ml`: a smaller component is no lesion."""
 
-    diameter_mm: float
-    matched: bool
-
-    @property
-    def size(self) -> str:
-        """The T stage that its diameter alone would give."""
-        return next(name for name, most_mm in SIZES if self.diameter_mm <= most_mm)
+    iou: float = MIN_IOU
+    least_ml: float = MIN_LESION_ML
 
 
-def lesion_scores(pair: MaskPair, boxes: Sequence[Bounds]) -> dict[str, float]:
+DEFAULT_RULES = Rules()
+
+
+def size_of(diameter_mm: float) -> str:
+    """The T stage that a diameter alone would give: `t1a`, `t1b` or `t2`."""
+    return next(name for name, most_mm in SIZES if diameter_mm <= most_mm)
+
+
+def lesion_scores(lesions: Sequence[Lesion]) -> dict[str, float]:
     """Counts and rates of all lesions and by size, under the `lesion_` keys; NaN for a rate without lesions.
 
-    F1 is (found + right) / (truth + predicted): the usual one over all sizes, where found = right.
+    Worked: one prediction of 60 mm covers two true lesions of 30 mm and matches one of them. T1a: 2 true, 1 found,
+    1 predicted, F1 2 / 3. T1b: nothing true, nothing predicted, F1 undefined.
     """
-    truth, predicted = find_lesions(pair, boxes)
     scores: dict[str, float] = {}
     for suffix, size in (("", None), *((f"_{name}", name) for name, _ in SIZES)):
-        true = [lesion for lesion in truth if size in (None, lesion.size)]
-        ours = [lesion for lesion in predicted if size in (None, lesion.size)]
+        chosen = [lesion for lesion in lesions if size in (None, lesion.size)]
+        true = [lesion for lesion in chosen if lesion.side == "truth"]
         counts = {
             "truth": float(len(true)),
-            "found": float(sum(lesion.matched for lesion in true)),
-            "predicted": float(len(ours)),
-            "right": float(sum(lesion.matched for lesion in ours)),
+            "found": float(sum(lesion.partner is not None for lesion in true)),
+            "predicted": float(len(chosen) - len(true)),
         }
-        rates = {name: float("nan") if rate is None else rate for name, rate in lesion_rates(counts).items()}
+        overlaps = {"iou": sum(lesion.iou or 0.0 for lesion in true)}
+        rates = {name: float("nan") if r is None else r for name, r in lesion_rates(counts | overlaps).items()}
         scores |= {f"lesion_{name}{suffix}": value for name, value in (rates | counts).items()}
     return scores
 
 
-def find_lesions(pair: MaskPair, boxes: Sequence[Bounds]) -> tuple[list[Lesion], list[Lesion]]:
-    """The true and the predicted lesions."""
-    least = MIN_LESION_ML / pair.voxel_ml
+def find_lesions(pair: MaskPair, boxes: Sequence[Bounds], rules: Rules = DEFAULT_RULES) -> list[Lesion]:
+    """The true lesions, then the predicted ones, each with its partner."""
+    least = rules.least_ml / pair.voxel_ml
     truth = _Components(runs_of(pair.truth, tiles(boxes), TUMOR), least)
     predicted = _Components(runs_of(pair.prediction, tiles(boxes), TUMOR), least)
-    pairs = _matches(truth, predicted)
-    return (
-        truth.lesions({true for true, _ in pairs}, pair.spacing_mm),
-        predicted.lesions({ours for _, ours in pairs}, pair.spacing_mm),
-    )
+    shared = _shared_voxels(truth, predicted)
+    pairs = _matches(truth, predicted, shared, rules.iou)
+    true_shapes, our_shapes = (side.shapes(pair.spacing_mm) for side in (truth, predicted))
+    numbers = [{component: place for place, component in enumerate(side.voxels, 1)} for side in (truth, predicted)]
+    found: dict[tuple[str, int], tuple[int, float, float, float]] = {}
+    for true, ours in pairs:
+        both, total = shared[true, ours], truth.voxels[true] + predicted.voxels[ours]
+        distance_mm = float(np.linalg.norm((true_shapes[true][1] - our_shapes[ours][1]) * np.array(pair.spacing_mm)))
+        of_both = both / (total - both), 2 * both / total, distance_mm
+        found["truth", true] = numbers[1][ours], *of_both
+        found["prediction", ours] = numbers[0][true], *of_both
+    true_sizes = {true: size_of(true_shapes[true][0]) for true in truth.voxels}
+    our_sizes = {ours: true_sizes[true] for true, ours in pairs}
+    lesions = []
+    for side, parts, shapes, sizes, number in (
+        ("truth", truth, true_shapes, true_sizes, numbers[0]),
+        ("prediction", predicted, our_shapes, our_sizes, numbers[1]),
+    ):
+        for component, voxels in parts.voxels.items():
+            diameter_mm, centre = shapes[component]
+            partner, iou, dice, distance = found.get((side, component), (None, None, None, None))
+            size = sizes.get(component, size_of(diameter_mm))
+            volume_ml, place = voxels * pair.voxel_ml, pair.index_zyx(centre.tolist())
+            lesions.append(
+                Lesion(side, number[component], size, volume_ml, diameter_mm, place, partner, iou, dice, distance)
+            )
+    return lesions
 
 
 def largest_diameter_mm(runs: Runs, spacing_mm: Spacing) -> float:
@@ -94,24 +123,29 @@ class _Components:
         sizes = np.bincount(self.number, weights=runs.lengths) if len(runs) else np.zeros(0)
         self.voxels = {int(number): int(sizes[number]) for number in np.flatnonzero(sizes >= least_voxels)}
 
-    def lesions(self, matched: set[int], spacing_mm: Spacing) -> list[Lesion]:
-        return [
-            Lesion(largest_diameter_mm(self.runs[self.number == number], spacing_mm), matched=number in matched)
-            for number in self.voxels
-        ]
+    def shapes(self, spacing_mm: Spacing) -> dict[int, tuple[float, npt.NDArray[np.float64]]]:
+        """By number, the largest diameter in mm and the mean index, in memory order."""
+        found = {}
+        for number, voxels in self.voxels.items():
+            runs = self.runs[self.number == number]
+            centre = (runs.lengths @ runs.middles) / voxels
+            found[number] = largest_diameter_mm(runs, spacing_mm), centre
+        return found
 
 
-def _matches(truth: _Components, predicted: _Components) -> list[tuple[int, int]]:
+def _matches(
+    truth: _Components, predicted: _Components, shared: dict[tuple[int, int], int], least_iou: float
+) -> list[tuple[int, int]]:
     """Pairs of (true, predicted) numbers, one to one, of the highest summed IoU."""
     from scipy.optimize import linear_sum_assignment
 
     rows = {number: row for row, number in enumerate(truth.voxels)}
     columns = {number: column for column, number in enumerate(predicted.voxels)}
     iou = np.zeros((len(rows), len(columns)))
-    for (true, ours), shared in _shared_voxels(truth, predicted).items():
+    for (true, ours), both in shared.items():
         if true in rows and ours in columns:
-            overlap = shared / (truth.voxels[true] + predicted.voxels[ours] - shared)
-            iou[rows[true], columns[ours]] = overlap if overlap >= MIN_IOU else 0.0
+            overlap = both / (truth.voxels[true] + predicted.voxels[ours] - both)
+            iou[rows[true], columns[ours]] = overlap if overlap >= least_iou else 0.0
     numbers = list(rows), list(columns)
     chosen = zip(*linear_sum_assignment(-iou), strict=True)
     return [(numbers[0][row], numbers[1][column]) for row, column in chosen if iou[row, column] > 0]

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from evaluation.measures.boxes import Bounds, MaskPair, padded
+from evaluation.masks.pair import MaskPair
+from evaluation.measures.boxes import Bounds, padded
 
 LABELS = 256
 
@@ -35,6 +36,12 @@ class Overlap:
         Worked: P of 3 voxels, T of 5, 2 shared: 2 * 2 / 8 = 0.5.
         """
         return 2 * self.both / (self.prediction + self.truth) if self.prediction + self.truth else 1.0
+
+    @property
+    def iou(self) -> float:
+        """|P and T| / |P or T|; both empty 1, one empty 0. Worked: P of 3 voxels, T of 5, 2 shared: 2 / 6."""
+        either = self.prediction + self.truth - self.both
+        return self.both / either if either else 1.0
 
     @property
     def recall(self) -> float:
@@ -77,6 +84,11 @@ class Confusion:
             prediction=int(self.counts[:, chosen].sum()),
             truth=int(self.counts[chosen].sum()),
         )
+
+    def volumes_ml(self, voxel_ml: float, labels: int = 4) -> list[list[float]]:
+        """By true label (rows) and predicted label (columns), the first so many."""
+        volumes: list[list[float]] = (self.counts[:labels, :labels] * voxel_ml).tolist()
+        return volumes
 
     def values(self, of: str) -> dict[int, int]:
         """Every value but 0 in the `prediction` or the `truth`, with its number of voxels."""

@@ -38,6 +38,12 @@ class Runs:
         return self.last - self.first + 1
 
     @property
+    def middles(self) -> npt.NDArray[np.float64]:
+        """Mean index Z, Y, X of each run: runs x 3."""
+        z, y = np.divmod(self.row, self.shape[1])
+        return np.stack((z, y, (self.first + self.last) / 2), axis=1)
+
+    @property
     def ends(self) -> Integers:
         """Indices Z, Y, X of each run's first and last voxel: 2 runs x 3."""
         row, x = np.tile(self.row, 2), np.concatenate((self.first, self.last))

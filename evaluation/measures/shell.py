@@ -8,7 +8,8 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
-from evaluation.measures.boxes import Bounds, MaskPair, extent, padded
+from evaluation.masks.pair import MaskPair
+from evaluation.measures.boxes import Bounds, extent, padded
 from evaluation.measures.surfels import Codes, borders, neighbour_codes
 from kits_submit.types import Labels, Mask, Shape, Spacing
 

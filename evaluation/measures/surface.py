@@ -43,8 +43,16 @@ class Distances:
         )
 
     @property
+    def hd100_mm(self) -> float:
+        """The largest distance of either direction, the Hausdorff distance."""
+        return float(max(self.prediction_mm.max(), self.truth_mm.max()))
+
+    @property
     def assd_mm(self) -> float:
-        """Average symmetric surface distance: the mean over both surfaces, weighted by area."""
+        """Average symmetric surface distance: the mean over both surfaces together, weighted by area.
+
+        surface-distance has the two directed means; this is their mean weighted by each surface's whole area.
+        """
         weighted = (self.prediction_mm * self.prediction_mm2).sum() + (self.truth_mm * self.truth_mm2).sum()
         return float(weighted / (self.prediction_mm2.sum() + self.truth_mm2.sum()))
 

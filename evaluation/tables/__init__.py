@@ -1,1 +1,4 @@
-"""Reports in; terminal tables, CSV, JSON and Markdown out. Computes no score."""
+"""Reports, comparisons and rankings in; terminal tables, Markdown, CSV and JSON out.
+
+Computes nothing, and prints nothing: `console` does.
+"""

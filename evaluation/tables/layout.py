@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -9,8 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evaluation.kits import badness
+from kits_submit.errors import InputError
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
     from rich.table import Table
 
 UNDEFINED = "-"
@@ -18,9 +21,18 @@ UNDEFINED = "-"
 _READABLE = (
     ("kidney_and_mass", "kidney+mass"),
     ("_dice", " Dice"),
-    ("_sd", " SD"),
     ("_hd95_mm", " HD95 mm"),
     ("_assd_mm", " ASSD mm"),
+    ("_hd100_mm", " HD100 mm"),
+    ("_hd95_monai_mm", " HD95 MONAI mm"),
+    ("_hd95_medpy_mm", " HD95 medpy mm"),
+    ("_assd_medpy_mm", " ASSD medpy mm"),
+    ("_sd_at_", " SD at "),
+    ("_sd", " SD"),
+    ("_iou", " IoU"),
+    ("_f1", " F1"),
+    ("_sq", " SQ"),
+    ("_pq", " PQ"),
     ("_centre_distance_mm", " centre mm"),
     ("_volume_error_ml", " volume mL"),
     ("_volume_error_percent", " volume %"),
@@ -28,11 +40,11 @@ _READABLE = (
 )
 
 
-def label(key: str) -> str:
-    """A key as a table has it: `kidney+mass HD95 mm` for `kidney_and_mass_hd95_mm`."""
+def label(key: str, *, absolute: bool = False) -> str:
+    """A key as a table has it: `kidney+mass HD95 mm` for `kidney_and_mass_hd95_mm`; `absolute`: of errors' sizes."""
     for end, readable in _READABLE:
         key = key.replace(end, readable)
-    return key
+    return key.replace("volume", "|volume|") if absolute else key
 
 
 def shown(key: str, value: float | None) -> str:
@@ -58,30 +70,44 @@ def finite(value: float | None) -> float | None:
     return value if value is not None and math.isfinite(value) else None
 
 
-def plain_table(header: Sequence[str], lines: Iterable[Sequence[str]] = ()) -> Table:
-    """A terminal table: the first column left, the others right, a rule below the header and none else."""
-    from rich import box
-    from rich.table import Table
-
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False, collapse_padding=True)
-    for number, name in enumerate(header):
-        table.add_column(name, justify="right" if number else "left", vertical="bottom", no_wrap=True)
-    for line in lines:
-        table.add_row(*line)
-    return table
+def interval(key: str, bounds: tuple[float, float] | None) -> str:
+    """`0.8123 .. 0.9012`, as `shown`."""
+    return UNDEFINED if bounds is None else " .. ".join(shown(key, bound) for bound in bounds)
 
 
-def section(title: str, table: Table, *captions: str) -> Table:
+def chosen(keys: Sequence[str], patterns: Sequence[str]) -> tuple[str, ...]:
+    """The keys that a pattern (`tumor_*`) names, in the patterns' order; all where there is no pattern.
+
+    Raises:
+        InputError: a pattern that names none.
+    """
+    if not patterns:
+        return tuple(keys)
+    found: dict[str, None] = {}
+    for pattern in patterns:
+        named = fnmatch.filter(keys, pattern)
+        if not named:
+            raise InputError(f"no measure is called {pattern!r}", fix=f"use a name or a pattern of {', '.join(keys)}")
+        found |= dict.fromkeys(named)
+    return tuple(found)
+
+
+def counted(n: int, what: str) -> str:
+    """`1 case`, `2 cases`."""
+    return f"{n} {what}{'' if n == 1 else 's'}"
+
+
+def section(title: str, table: RenderableType, *captions: str) -> Table:
     """A table between its title and its captions, which may be wider than it."""
     from rich.table import Table
     from rich.text import Text
 
     whole = Table.grid()
-    whole.add_row(Text(title, "bold"))
+    whole.add_row(Text(title, "bold", overflow="fold"))
     whole.add_row(table)
     for caption in captions:
         if caption:
-            whole.add_row(Text(caption, "dim"))
+            whole.add_row(Text(caption, "dim", overflow="fold"))
     return whole
 
 

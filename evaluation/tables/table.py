@@ -4,24 +4,40 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from evaluation.kits import SIZES
-from evaluation.report import Report, Row, Summary
+from evaluation.decisions.agreement import agreement, total_confusion_ml
+from evaluation.kits import PROTOCOLS, badness
+from evaluation.report import Report, Row
+from evaluation.tables.fitted import Cell, Fitted
 from evaluation.tables.layout import (
     UNDEFINED,
+    chosen,
+    counted,
     finite,
     label,
     markdown_table,
-    plain_table,
     section,
     shown,
     stacked,
     write_document,
     write_text,
+)
+from evaluation.tables.summary import (
+    CONFUSION_HEADER,
+    LESION_HEADER,
+    SUMMARY_HEADER,
+    SUMMARY_SPARE,
+    VOLUME_HEADER,
+    confusion_lines,
+    interval_notes,
+    lesion_lines,
+    summary_document,
+    summary_lines,
+    volume_lines,
 )
 
 if TYPE_CHECKING:
@@ -33,23 +49,26 @@ WORST_MARK = "<"
 
 # What fits beside each other when a protocol has more keys than columns; the summary below has them all.
 _MAIN_KEYS = tuple(
-    f"{target}_{measure}" for target in ("kidney_and_mass", "mass", "tumor") for measure in ("dice", "sd", "hd95_mm")
+    f"{target}_{measure}" for measure in ("dice", "sd", "hd95_mm") for target in ("tumor", "kidney_and_mass", "mass")
 )
-_SUMMARY_HEADER = ("measure", "mean", "95 % interval", "median", "std", "n", "worst case")
-_LESION_HEADER = ("lesions", "true", "found", "sensitivity", "predicted", "right", "precision", "F1")
-_SIZE_NAMES = ("", *(f"_{name}" for name, _ in SIZES))
-_SIZE_LABELS = ("all", "<= 4 cm (T1a)", "4 to 7 cm (T1b)", "> 7 cm (T2)")
 
 
-def render(report: Report) -> Table:
-    """The cases, the worst values of each column marked, and below them a line for each key."""
-    sections = [_cases_section(report)]
+def render(report: Report, columns: Sequence[str] = ()) -> Table:
+    """The cases, the worst values of each column marked, and below them a line for each key.
+
+    Args:
+        columns: the keys to show, by name or pattern (`tumor_*`); without, all of a short protocol, the main ones of
+            `all`.
+    """
+    sections = [_cases_section(report, columns)]
     if report.scored:
-        summary = plain_table(_SUMMARY_HEADER, _summary_lines(report))
-        notes = (*report.policy.split("; "), *report.empties, "intervals: bootstrap over cases")
-        sections.append(section("Over the cases", summary, *notes))
-        if "lesion_truth" in report.keys:
-            sections.append(section("Over all lesions", plain_table(_LESION_HEADER, _lesion_lines(report))))
+        keys = chosen(report.keys, columns)
+        notes = (*report.policy.split("; "), *report.empties, *interval_notes(report.aggregate.values()))
+        lines = summary_lines(report.aggregate, keys)
+        sections.append(section("Over the cases", Fitted(SUMMARY_HEADER, lines, SUMMARY_SPARE), *notes))
+        sections += [
+            section(title, Fitted(header, body), *captions) for title, header, body, captions in _more(report, columns)
+        ]
     return stacked(sections)
 
 
@@ -61,13 +80,22 @@ def as_document(report: Report) -> dict[str, Any]:
         notes: dict[str, Any] = {"missing": True} if row.missing else {}
         if row.error is not None:
             notes = {"error": row.error.message, "kind": row.error.kind, "exit_code": row.error.exit_code}
+        if row.volumes_ml:
+            notes["volumes_ml"] = {
+                target: {"truth": true, "prediction": ours} for target, (true, ours) in row.volumes_ml.items()
+            }
+        if row.confusion_ml:
+            notes["confusion_ml"] = [list(line) for line in row.confusion_ml]
+        if row.lesions:
+            notes["lesions"] = [asdict(lesion) for lesion in row.lesions]
         cases.append({"case": row.case, **scores, **notes})
     return {
         "protocol": report.protocol,
         "policy": report.policy,
         "settings": dict(report.settings),
         "cases": cases,
-        "aggregate": {key: _summary_document(summary) for key, summary in report.aggregate.items()},
+        "aggregate": {key: summary_document(summary) for key, summary in report.aggregate.items()},
+        "volumes": {target: asdict(found) for target, found in agreement(report.scored).items()},
         "issues": [asdict(issue) for issue in report.issues],
         "exit_code": report.exit_code,
     }
@@ -88,33 +116,71 @@ def write_csv(report: Report, path: Path) -> None:
     Raises:
         OutputError: the file cannot be written.
     """
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["case", *report.keys, "error"])
+    rows = []
     for row in report.rows:
         values = [finite(row.scores.get(key)) for key in report.keys]
-        cells = ["" if value is None else repr(value) for value in values]
-        writer.writerow([row.case, *cells, row.error.message if row.error else ""])
-    write_text(path, text.getvalue())
+        rows.append([row.case, *values, row.error.message if row.error else ""])
+    write_rows(path, ("case", *report.keys, "error"), rows)
 
 
-def write_markdown(report: Report, path: Path) -> None:
-    """Write `as_markdown`, whole or not at all.
+def write_volumes(report: Report, path: Path) -> None:
+    """Write one row a case and target: true and predicted mL.
 
     Raises:
         OutputError: the file cannot be written.
     """
-    write_text(path, as_markdown(report))
+    rows = [[row.case, target, *pair] for row in report.scored for target, pair in row.volumes_ml.items()]
+    write_rows(path, ("case", "target", "truth_ml", "prediction_ml"), rows)
+
+
+def write_lesions(report: Report, path: Path) -> None:
+    """Write one row a lesion, true and predicted ones.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    header = ("case", "side", "lesion", "size", "volume_ml", "diameter_mm", "centre_z", "centre_y", "centre_x")
+    rows = [
+        (
+            *(row.case, found.side, found.number, found.size, found.volume_ml, found.diameter_mm, *found.centre),
+            *(found.partner, found.iou, found.dice, found.distance_mm),
+        )
+        for row in report.scored
+        for found in row.lesions
+    ]
+    write_rows(path, (*header, "partner", "iou", "dice", "distance_mm"), rows)
+
+
+def write_rows(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """Write CSV: numbers in full, empty where there is none.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(header)
+    for row in rows:
+        writer.writerow(["" if v is None else repr(v) if isinstance(v, float) else v for v in row])
+    write_text(path, text.getvalue())
+
+
+def write_markdown(report: Report, path: Path, *more: str) -> None:
+    """Write `as_markdown` and more of it, whole or not at all.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    write_text(path, "\n".join((as_markdown(report), *more)))
 
 
 def as_markdown(report: Report) -> str:
     """The summary and the cases as pipe tables, worst values bold, and the issues."""
     parts = [f"**{_title(report)}** ({report.policy})"]
     if report.scored:
-        parts.append(markdown_table(_SUMMARY_HEADER, _summary_lines(report)))
-        if "lesion_truth" in report.keys:
-            parts.append(markdown_table(_LESION_HEADER, _lesion_lines(report)))
-    keys = _columns(report)
+        parts.append(markdown_table(SUMMARY_HEADER, summary_lines(report.aggregate, report.keys)))
+        parts += [f"{title}\n\n{markdown_table(header, body)}" for title, header, body, _ in _more(report, ())]
+    keys = _columns(report, ())
     marked = _worst_cells(report, keys)
     lines = []
     for row in report.rows:
@@ -122,78 +188,60 @@ def as_markdown(report: Report) -> str:
         bold = [f"**{c}**" if (row.case, key) in marked else c for key, c in zip(keys, cells, strict=True)]
         lines.append([row.case, *(bold if row.error is None else ["error", *bold[1:]])])
     parts.append(markdown_table(("case", *map(label, keys)), lines))
-    if report.empties:
-        parts.append("\n".join(f"- {line}" for line in report.empties))
+    notes = [*report.empties, *interval_notes(report.aggregate.values())] if report.scored else []
+    if notes:
+        parts.append("\n".join(f"- {line}" for line in notes))
     if report.issues:
         parts.append("\n".join(f"- {issue.message}" for issue in report.issues))
     return "\n\n".join(part.rstrip("\n") for part in parts) + "\n"
 
 
-def _cases_section(report: Report) -> Table:
+def _more(report: Report, columns: Sequence[str]) -> list[tuple[str, Sequence[str], list[list[str]], tuple[str, ...]]]:
+    """Lesions, volumes and labels: title, header, lines, captions; where the protocol has distances, or lesions."""
+    found: list[tuple[str, Sequence[str], list[list[str]], tuple[str, ...]]] = []
+    beyond = PROTOCOLS[report.protocol].beyond and not columns
+    if "lesion_truth" in chosen(report.keys, columns):
+        note = "in brackets: 95 % intervals, lesions of one case drawn together (Wilson, with the cases' own spread)"
+        found.append(("Over all lesions", LESION_HEADER, lesion_lines(report), (note,)))
+    if beyond and any(row.volumes_ml for row in report.scored):
+        notes = "limits: bias -+ 1.96 deviations (Bland and Altman)", "concordance: Lin's coefficient"
+        found.append(("Volumes in mL", VOLUME_HEADER, volume_lines(agreement(report.scored)), notes))
+        total = total_confusion_ml(report.scored)
+        captions = ("rows: true label, columns: predicted label, summed over the cases",)
+        found.append(("Labels in mL", CONFUSION_HEADER, confusion_lines(total), captions))
+    return found
+
+
+def _cases_section(report: Report, columns: Sequence[str]) -> Table:
     from rich.text import Text
 
-    keys = _columns(report)
-    rows = _shown_rows(report)
+    keys = _columns(report, columns)
+    rows = _shown_rows(report, keys)
     marked = _worst_cells(report, keys)
-    table = plain_table(("case", *map(_header, keys)))
+    lines: list[Sequence[Cell]] = []
     for row in rows:
         if row.error is not None:
-            table.add_row(row.case, Text("error ", "bold red"), *[f"{UNDEFINED} "] * (len(keys) - 1))
+            lines.append([row.case, Text("error ", "bold red"), *[f"{UNDEFINED} "] * (len(keys) - 1)])
             continue
-        cells = []
+        cells: list[Cell] = [row.case + ("?" if row.missing else "")]
         for key in keys:
             worst = (row.case, key) in marked
             text = shown(key, row.scores.get(key)) + (WORST_MARK if worst else " ")
             cells.append(Text(text, "bold red" if worst else ""))
-        table.add_row(row.case + ("?" if row.missing else ""), *cells)
+        lines.append(cells)
     hidden = len(report.rows) - len(rows)
     return section(
         _title(report),
-        table,
+        Fitted(("case", *map(_header, keys)), lines),
         f"{WORST_MARK} among the worst of its column" if marked else "",
         "? no prediction: scored as background" if any(row.missing for row in rows) else "",
-        f"{hidden} better cases are not shown (--csv has all)" if hidden else "",
+        f"{counted(hidden, 'better case')} not shown (--csv has all)" if hidden else "",
     )
-
-
-def _summary_lines(report: Report) -> list[list[str]]:
-    return [_summary_cells(key, summary) for key, summary in report.aggregate.items() if not key.startswith("lesion_")]
-
-
-def _summary_cells(key: str, summary: Summary) -> list[str]:
-    interval = UNDEFINED if summary.ci95 is None else " .. ".join(shown(key, bound) for bound in summary.ci95)
-    worst = f"{summary.worst[0][0]} {shown(key, summary.worst[0][1])}" if summary.worst else UNDEFINED
-    std = UNDEFINED if summary.std is None else shown(key, summary.std).lstrip("+")
-    return [label(key), shown(key, summary.mean), interval, shown(key, summary.median), std, str(summary.n), worst]
-
-
-def _lesion_lines(report: Report) -> list[list[str]]:
-    """Counts over all cases, and the rates that follow."""
-    lines = []
-    for size, name in zip(_SIZE_NAMES, _SIZE_LABELS, strict=True):
-        cells = {}
-        for count in ("truth", "found", "predicted", "right"):
-            cells[count] = str(round(sum(row.scores[f"lesion_{count}{size}"] for row in report.scored)))
-        for rate in ("sensitivity", "precision", "f1"):
-            pooled = report.aggregate[f"lesion_{rate}{size}"].pooled
-            cells[rate] = UNDEFINED if pooled is None else f"{pooled:.4f}"
-        order = ("truth", "found", "sensitivity", "predicted", "right", "precision", "f1")
-        lines.append([name, *(cells[column] for column in order)])
-    return lines
-
-
-def _summary_document(summary: Summary) -> dict[str, Any]:
-    document = asdict(summary)
-    document["mean"], document["median"] = finite(summary.mean), finite(summary.median)
-    document["worst"] = [{"case": case, "value": value} for case, value in summary.worst]
-    if summary.pooled is None:
-        del document["pooled"]
-    return document
 
 
 def _title(report: Report) -> str:
     scored, failed = len(report.scored), len(report.rows) - len(report.scored)
-    notes = [f"{scored} case{'' if scored == 1 else 's'}"] + ([f"{failed} failed"] if failed else [])
+    notes = [counted(scored, "case")] + ([f"{failed} failed"] if failed else [])
     if report.settings.get("official_compat"):
         notes.append("as the official code, traps included")
     return f"{report.protocol}: {', '.join(notes)}"
@@ -205,19 +253,28 @@ def _header(key: str) -> str:
     return "\n".join(f"{word} " for word in words)
 
 
-def _columns(report: Report) -> tuple[str, ...]:
-    return report.keys if len(report.keys) <= MOST_COLUMNS else _MAIN_KEYS
+def _columns(report: Report, columns: Sequence[str]) -> tuple[str, ...]:
+    if columns:
+        return chosen(report.keys, columns)
+    protocols = PROTOCOLS[report.protocol].keys
+    requested = tuple(key for key in report.keys if key not in protocols)
+    own = tuple(key for key in report.keys if key in protocols)
+    return (own if len(own) <= MOST_COLUMNS else _MAIN_KEYS) + requested
 
 
-def _shown_rows(report: Report) -> Sequence[Row]:
+def _shown_rows(report: Report, keys: Sequence[str]) -> Sequence[Row]:
     """All rows, or where they are many, those that failed or are among the worst."""
     if len(report.rows) <= MOST_ROWS:
         return report.rows
-    marked = {case for case, _ in _worst_cells(report, _columns(report))}
+    marked = {case for case, _ in _worst_cells(report, keys)}
     return [row for row in report.rows if row.error is not None or row.case in marked]
 
 
 def _worst_cells(report: Report, keys: Sequence[str]) -> set[tuple[str, str]]:
-    """(case, key) of the worst values: five of each key, fewer where five would be more than a quarter of the cases."""
+    """(case, key) of the worst values: five of each key, fewer where five would be more than a quarter of the cases.
+
+    None where a key has one value for all cases: then no case is worse than another.
+    """
     most = max(1, min(5, len(report.scored) // 4)) if len(report.scored) > 1 else 0
-    return {(case, key) for key in keys for case, _ in report.aggregate[key].worst[:most]}
+    apart = [key for key in keys if badness(key) and (report.aggregate[key].std or 0.0) > 0.0]
+    return {(case, key) for key in apart for case, _ in report.aggregate[key].worst[:most]}

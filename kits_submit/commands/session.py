@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from evaluation.case import Settings
-from evaluation.score import score_pairs
+from evaluation.cohort import score_pairs
 from evaluation.tables.table import render, write_csv, write_json
 from kits_submit.batch.budget import Fit, check_fit
 from kits_submit.batch.fallback import Background, counts_as_failure

@@ -8,9 +8,11 @@ Layouts, one level deep:
     anything.nii.gz                                       a file without a KiTS number keeps its own name
     images/ct/anything.mha                                Grand Challenge; its masks keep the file's whole name
     prediction_00000.nii.gz                               masks: what this program and KiTS19's upload write
+    case_00000_seg.nii.gz, case_00000_pred.nii.gz         masks: what others write
+    images/kidney-tumor-and-cyst/anything.mha             masks: what KiTS21's later container writes
 
 Each may be `.nii.gz`, `.nii` or `.mha`. A folder that holds none of these but a `data` or `dataset` folder (the KiTS
-repositories) or Grand Challenge's `images/ct` is entered.
+repositories) or a folder of Grand Challenge's is entered.
 """
 
 from __future__ import annotations
@@ -29,9 +31,13 @@ SUFFIXES = (".nii.gz", ".nii", ".mha")
 GRAND_CHALLENGE_IMAGES = Path("images", "ct")  # below /input, and below /output where the masks go
 GRAND_CHALLENGE_MASKS = Path("images", "kidney-tumor-and-cyst")
 
-_NUMBERED = re.compile(r"(?:(?P<kind>case|imaging|segmentation|prediction)_)?(?P<number>\d{1,9})(?P<channel>_0000)?")
+_NUMBERED = re.compile(
+    r"(?:(?P<kind>case|imaging|segmentation|prediction)_)?(?P<number>\d{1,9})"
+    r"(?:(?P<channel>_0000)|_(?P<mask>seg|segmentation|pred|prediction))?"
+)
 _KIND = re.compile(r"(?P<kind>imaging|segmentation|prediction)_.+")
 _INNER_FOLDERS = (Path("data"), Path("dataset"), GRAND_CHALLENGE_IMAGES)
+_INNER_MASK_FOLDERS = (GRAND_CHALLENGE_MASKS, *_INNER_FOLDERS)
 
 
 @dataclass(frozen=True)
@@ -142,7 +148,7 @@ def list_masks(source: Path) -> list[tuple[str, Path]]:
         if name is None:
             raise _not_nifti(source)
         return [(_own_id(source, name), source)]
-    folder = _enter(source)
+    folder = _enter(source, _INNER_MASK_FOLDERS)
     entries = _listing(folder)
     found = [(case_id(entry.name), mask) for entry in entries if _is_dir(entry) for mask in _named(entry, MASK_NAMES)]
     flat = [(case_id(name), path) for path, name in _volumes(entries) if _is_mask(name)]
@@ -218,6 +224,9 @@ def _is_mask(name: str) -> bool:
 
 
 def _kind(name: str) -> str:
+    numbered = _NUMBERED.fullmatch(name)
+    if numbered and numbered["mask"]:
+        return "segmentation" if numbered["mask"].startswith("seg") else "prediction"
     match = _KIND.fullmatch(name)
     return match["kind"] if match else ""
 
@@ -244,13 +253,13 @@ def _listing(folder: Path) -> list[Path]:
         raise InputError(f"cannot be listed ({error.strerror})", fix="make it readable", path=folder) from None
 
 
-def _enter(source: Path) -> Path:
+def _enter(source: Path, inside: tuple[Path, ...] = _INNER_FOLDERS) -> Path:
     if not source.is_dir():
         raise InputError("no such file or folder", fix="check the path, and in a container the mount", path=source)
     entries = _listing(source)
     if any(stem(entry) for entry in entries) or any(_is_dir(entry) and _is_case_folder(entry) for entry in entries):
         return source
-    inner = [source / name for name in _INNER_FOLDERS if _is_dir(source / name)]
+    inner = [source / name for name in inside if _is_dir(source / name)]
     return inner[0] if inner else source
 
 

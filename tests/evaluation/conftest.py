@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from rich.console import Console, RenderableType
 
 from tests.conftest import kits_affine, present, save
 
@@ -35,6 +37,13 @@ def _two(
         for share in (density, other)
     )
     return first, np.where(draw.random(shape) < 0.9, first, second) if alike else second
+
+
+def text_of(table: RenderableType, width: int = 100) -> str:
+    """What a terminal of this width shows."""
+    console = Console(width=width, file=io.StringIO())
+    console.print(table)
+    return console.file.getvalue()  # type: ignore[attr-defined]
 
 
 def blob(

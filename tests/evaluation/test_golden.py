@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from evaluation.cohort import score_pairs
 from evaluation.kits import KITS23
-from evaluation.score import score_pairs
 from tests.evaluation.conftest import shared
 
 DICE, SURFACE = 1e-9, 1e-6

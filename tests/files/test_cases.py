@@ -26,6 +26,8 @@ def touch(root: Path, *names: str) -> Path:
         ("prediction_00042", "case_00042"),
         ("segmentation_00042", "case_00042"),
         ("00042", "case_00042"),
+        ("case_00042_seg", "case_00042"),
+        ("case_00042_pred", "case_00042"),
         ("liver_7", "liver_7"),
         ("Ürsula scan", "Ürsula scan"),
         ("prediction_Ürsula scan", "Ürsula scan"),
@@ -129,3 +131,23 @@ def test_a_link_to_nowhere_is_a_case_that_will_fail_alone(tmp_path):
 def test_a_folder_of_a_mask_alone_is_no_case(tmp_path, name):
     with pytest.raises(InputError, match="no case found"):
         find_cases(touch(tmp_path, name))
+
+
+@pytest.mark.parametrize(
+    ("file", "case"),
+    [
+        ("case_00004_seg.nii.gz", "case_00004"),
+        ("case_00004_pred.nii.gz", "case_00004"),
+        ("images/kidney-tumor-and-cyst/case_00004.mha", "case_00004"),
+        ("images/kidney-tumor-and-cyst/1.2.840.mha", "1.2.840"),
+    ],
+)
+def test_masks_of_other_writers_are_found(tmp_path, file, case):
+    assert find_masks(touch(tmp_path, file)) == {case: tmp_path / file}
+
+
+def test_a_mask_beside_its_image_is_its_label_and_no_case(tmp_path):
+    touch(tmp_path, "case_00004.nii.gz", "case_00004_seg.nii.gz", "case_00005.nii.gz", "case_00005_pred.nii.gz")
+    assert [(case.case_id, case.label is not None) for case in find_cases(tmp_path)] == [
+        ("case_00004", True), ("case_00005", False),
+    ]  # fmt: skip

@@ -66,10 +66,9 @@ def test_folders_that_cannot_be_matched(
         match(tmp_path / "p", tmp_path / "l")
 
 
-def test_a_folder_given_twice(tmp_path: Path) -> None:
-    touch(tmp_path / "case_00001.nii.gz")
-    with pytest.raises(InputError, match="given twice, as predictions and as labels"):
-        match(tmp_path, tmp_path / "." / "..") if tmp_path.name == ".." else match(tmp_path, tmp_path)
+def test_a_folder_matches_itself(tmp_path: Path) -> None:
+    mask = touch(tmp_path / "case_00001.nii.gz")
+    assert match(tmp_path, tmp_path) == [("case_00001", mask, mask)]
 
 
 def zipped(folder: Path, *members: str) -> Path:

@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import evaluation.measures.boxes
-from evaluation.measures.boxes import MaskPair, foreground_boxes, padded, tiles
+from evaluation.masks.pair import MaskPair
+from evaluation.measures.boxes import foreground_boxes, padded, tiles
 from tests.evaluation.conftest import label_maps
 
 

@@ -9,7 +9,8 @@ import evaluation.measures.boxes
 import evaluation.measures.shell
 from evaluation.case import score_masks
 from evaluation.kits import KITS23, Target
-from evaluation.measures.boxes import MaskPair, foreground_boxes, tiles
+from evaluation.masks.pair import MaskPair
+from evaluation.measures.boxes import foreground_boxes, tiles
 from evaluation.measures.shell import MAX_STEPS, Tile, steps_within
 from evaluation.measures.surface import SurfaceTally
 from evaluation.measures.surfels import surfel_areas

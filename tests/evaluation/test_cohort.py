@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from evaluation.case import score_masks
+from evaluation.cohort import score_pairs
 from evaluation.masks.matching import match
 from evaluation.report import Report
-from evaluation.score import score_pairs
 from kits_submit.errors import InputError
 from tests.conftest import kits_affine, save
 from tests.evaluation.conftest import kidney_with_tumor

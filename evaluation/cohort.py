@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterable, Sequence
 from itertools import pairwise
 
 from evaluation.case import Settings
-from evaluation.decisions.statistics import aggregate
+from evaluation.decisions.summary import aggregate
 from evaluation.masks.matching import Pair
+from evaluation.measures.lesions import DEFAULT_RULES, Rules
 from evaluation.parallel import map_cases
 from evaluation.report import Issue, Report, Row
 from kits_submit.errors import InputError
@@ -21,6 +22,9 @@ def score_pairs(
     missing: str = "error",
     official_compat: bool = False,
     debug: bool = False,
+    also: Sequence[str] = (),
+    lesions: bool = False,
+    lesion_rules: Rules = DEFAULT_RULES,
     on_row: Callable[[Row], None] | None = None,
 ) -> Report:
     """Score (case, prediction, truth) triples; a side that is None is missing, one that is an error cannot be read.
@@ -33,12 +37,30 @@ def score_pairs(
         jobs: cases at a time, each in a process of its own; fewer where memory is short.
         missing: a case without prediction is an `error`, all `background`, or left out (`skip`).
         debug: let a bug of this program end the run, where else it fails the case that met it.
+        also: measures beside the protocol's (`measures.requested`).
+        lesions: find lesions, whatever the protocol, by `lesion_rules`.
         on_row: told each row as it is done (for progress).
 
     Raises:
-        InputError: an unknown protocol or treatment of missing cases, a case given twice, or no case at all.
+        InputError: an unknown protocol, measure or treatment of missing cases, a case given twice, or no case at all.
     """
-    settings = Settings(protocol, "skip" if official_compat else missing, official_compat, debug)
+    settings = Settings(
+        protocol,
+        missing,
+        official_compat,
+        debug,
+        also=tuple(also),
+        lesions=lesions,
+        lesion_rules=lesion_rules,
+    )
+    return score_settings(settings, pairs, jobs, on_row=on_row)
+
+
+def score_settings(
+    settings: Settings, pairs: Iterable[Pair], jobs: int = 1, *, on_row: Callable[[Row], None] | None = None
+) -> Report:
+    """As `score_pairs`, by settings."""
+    skips = settings.missing == "skip" or settings.official_compat
     listed = sorted(pairs, key=lambda pair: pair[0])
     _refuse_unusable(listed)
     issues = [
@@ -47,7 +69,7 @@ def score_pairs(
         if truth is None
     ]
     wanted = [pair for pair in listed if pair[2] is not None]
-    if settings.missing == "skip":
+    if skips:
         skipped = [case for case, prediction, _ in wanted if prediction is None]
         issues += [Issue(case, "missing", f"{case}: no prediction; left out") for case in skipped]
         wanted = [pair for pair in wanted if pair[1] is not None]
@@ -57,15 +79,21 @@ def score_pairs(
         if on_row is not None:
             on_row(row)
     issues += [row.error for row in rows if row.error is not None]
+    issues += [Issue(case, "same", f"{case}: the label map itself") for case, ours, truth in wanted if ours == truth]
     issues += [Issue(r.case, "missing", f"{r.case}: no prediction; scored as background") for r in rows if r.missing]
     return Report(
-        protocol=protocol,
-        keys=settings.rules.keys,
+        protocol=settings.protocol,
+        keys=settings.keys,
         policy=settings.rules.policy,
         rows=rows,
-        aggregate=aggregate(rows, settings.rules.keys),
+        aggregate=aggregate(rows, settings.keys),
         issues=sorted(issues, key=lambda issue: issue.case),
-        settings={"missing": settings.missing, "official_compat": official_compat},
+        settings={
+            "missing": "skip" if skips else settings.missing,
+            "official_compat": settings.official_compat,
+            "lesion_iou": settings.lesion_rules.iou,
+            "lesion_ml": settings.lesion_rules.least_ml,
+        },
     )
 
 

@@ -5,7 +5,11 @@
   (Z, Y, X, 1) too, which makes it all background; its floats are rounded and cast to uint8, so that -1 and 258 are
   tumor; whatever is above 1, a cyst too, is tumor.
 - kits23 (neheller/kits23, evaluation/metrics.py): the prediction's spacing is used; values other than exactly 1, 2 and
-  3 are background, floats not rounded; a mask without any label is scored whatever its shape.
+  3 are background, floats not rounded; a mask without any label is scored whatever its shape. It reads with SimpleITK:
+  last axes of one voxel are dropped, so that (Z, Y, X, 1) is a volume; scaled integers are float32, in which 3 times a
+  slope of 1/3 is 1; a header in metres or micrometres is taken to millimetres.
+
+One difference is left: SimpleITK refuses an affine with shear, and such a file is scored here.
 """
 
 from __future__ import annotations
@@ -14,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from evaluation.measures.boxes import MaskPair
+from evaluation.masks.pair import MaskPair
 from kits_submit.errors import GeometryError, InputError, VolumeError
 from kits_submit.types import Array, Labels, Spacing
 
@@ -31,10 +35,11 @@ def read_officially(protocol: str, prediction: Path | None, truth: Path) -> Mask
     """
     if prediction is None:
         raise InputError("no prediction", fix="--official-compat scores the files present", path=truth)
-    ours, spacing_mm = _load(prediction)
-    theirs, _ = _load(truth)
-    if ours.ndim == 4 and protocol in ("kits19", "all"):
-        ours = ours.argmax(axis=-1)
+    if protocol == "kits19":
+        (ours, spacing_mm), (theirs, _) = _load(prediction), _load(truth)
+        ours = ours.argmax(axis=-1) if ours.ndim == 4 else ours
+    else:
+        (ours, spacing_mm), (theirs, _) = (as_simpleitk_reads(path) for path in (prediction, truth))
     for array, path in ((ours, prediction), (theirs, truth)):
         if array.ndim != 3:
             raise VolumeError(f"the volume has shape {array.shape}", fix="give one 3-D volume a file", path=path)
@@ -48,6 +53,32 @@ def read_officially(protocol: str, prediction: Path | None, truth: Path) -> Mask
             path=prediction,
         )
     return MaskPair.of(predicted, true, spacing_mm)
+
+
+def as_simpleitk_reads(path: Path) -> tuple[Array, Spacing]:
+    """Voxels X, Y, Z as SimpleITK has their values, and its spacing.
+
+    Raises:
+        VolumeError: a file that nibabel cannot read.
+    """
+    voxels, spacing_mm = _load(path)
+    while voxels.ndim > 3 and voxels.shape[-1] == 1:
+        voxels = voxels[..., 0]
+    stored, unit = _stored(path)
+    if voxels.dtype.kind == "f" and stored.kind in "iu":
+        voxels = voxels.astype(np.float32)
+    x, y, z = (unit * mm for mm in spacing_mm)
+    return voxels, (x, y, z)
+
+
+def _stored(path: Path) -> tuple[np.dtype[np.generic], float]:
+    """The type of the file's numbers, and its unit of length in mm."""
+    import nibabel
+
+    header = nibabel.load(path).header
+    if not hasattr(header, "get_xyzt_units"):
+        return header.get_data_dtype(), 1.0
+    return header.get_data_dtype(), {"meter": 1000.0, "micron": 0.001}.get(header.get_xyzt_units()[0], 1.0)
 
 
 def _load(path: Path) -> tuple[Array, Spacing]:
