@@ -10,10 +10,11 @@ HU and sizes of the organs, not their diseases.
     torso.py spine.py organs.py bowel.py kidneys.py tumors.py   what is drawn, back to front
     scanner.py   voxel sizes, field of view, slice blur, noise
     draw.py      a patient, then a phantom
+    around.py    an abdomen around a label map that somebody else drew
     write.py     NIfTI files
 """
 
 from kits_submit.phantom.draw import Phantom, draw_phantom, kits_affine
-from kits_submit.phantom.write import write_case, write_phantom, write_phantoms
+from kits_submit.phantom.write import write_around, write_case, write_phantom, write_phantoms
 
-__all__ = ["Phantom", "draw_phantom", "kits_affine", "write_case", "write_phantom", "write_phantoms"]
+__all__ = ["Phantom", "draw_phantom", "kits_affine", "write_around", "write_case", "write_phantom", "write_phantoms"]

@@ -20,7 +20,7 @@ from kits_submit.phantom.torso import paint_torso
 from kits_submit.phantom.tumors import Tumor, draw_tumors, paint_tumor
 from kits_submit.types import Affine, Image, Labels, Spacing
 
-_HU_RANGE = (-1024.0, 3071.0)  # 12 bits, as scanners store
+HU_RANGE = (-1024.0, 3071.0)  # 12 bits, as scanners store
 _THICKEST_MM = 5.0
 
 
@@ -101,7 +101,7 @@ def draw_phantom(
     _, y, x = grid.axes
     add_noise(canvas.hu, grid.spacing_mm, patient.scan, (y, x), np.random.default_rng([seed, index, 2]))
     np.rint(canvas.hu, out=canvas.hu)
-    np.clip(canvas.hu, *_HU_RANGE, out=canvas.hu)
+    np.clip(canvas.hu, *HU_RANGE, out=canvas.hu)
     return Phantom(canvas.hu, canvas.labels, grid.spacing_mm, patient.phase)
 
 

@@ -6,8 +6,9 @@ with nothing in the gzip header that changes from run to run.
 
 from __future__ import annotations
 
+import hashlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,10 @@ import numpy as np
 from isal import igzip
 from nibabel.nifti1 import Nifti1Header
 
-from kits_submit.errors import InputError, OutputError
+from kits_submit.atomic import replacing
+from kits_submit.errors import InputError, LabelError, OutputError
+from kits_submit.files.volume import read_labels
+from kits_submit.phantom.around import draw_around
 from kits_submit.phantom.draw import Phantom, draw_phantom
 from kits_submit.types import Affine, Array, Image, Labels, Spacing
 
@@ -61,6 +65,40 @@ def write_phantoms(
     return folders
 
 
+def write_around(
+    out: Path,
+    masks: Mapping[str, Path],
+    seed: int,
+    phase: str | None = None,
+    on_case: Callable[[str], None] | None = None,
+) -> None:
+    """Draw and write a CT around each label map: CASE/imaging.nii.gz on its grid, and the very label file beside.
+
+    A case depends on the seed, its own name and its labels, whatever others are drawn.
+
+    Raises:
+        VolumeError, LabelError: a label map that cannot be read, without a kidney, or with a label above 3.
+        OutputError: `out` cannot be written.
+    """
+    for case, path in masks.items():
+        read = read_labels(path)
+        own = int.from_bytes(hashlib.sha256(case.encode()).digest()[:4])
+        try:
+            hu = draw_around(np.ascontiguousarray(read.voxels), read.grid.spacing_mm, (seed, own), phase)
+        except LabelError as error:
+            raise LabelError(error.what, fix=error.fix, path=path) from None
+        folder = out / case
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            _write(folder / "imaging.nii.gz", read.grid.stored_view(hu), KITS_DTYPE, read.grid.affine)
+            with replacing(folder / f"segmentation{''.join(path.suffixes[-2:])}") as copy:
+                copy.write(path.read_bytes())
+        except OSError as error:
+            raise _unwritable(folder, error) from None
+        if on_case is not None:
+            on_case(case)
+
+
 def write_phantom(phantom: Phantom, case_dir: Path) -> None:
     """Write `imaging.nii.gz` (float64) and `segmentation.nii.gz` (uint8) into `case_dir`; raises as `write_case`."""
     write_case(case_dir, phantom.image, phantom.labels, phantom.affine)
@@ -77,11 +115,14 @@ def write_case(case_dir: Path, image: Image, labels: Labels, affine: Affine, dty
         _write(case_dir / "imaging.nii.gz", image, dtype, affine)
         _write(case_dir / "segmentation.nii.gz", labels, np.dtype("u1"), affine)
     except OSError as error:
-        raise OutputError(
-            f"the case cannot be written ({error.strerror or error})",
-            fix="choose a folder that can be written",
-            path=case_dir,
-        ) from error
+        raise _unwritable(case_dir, error) from error
+
+
+def _unwritable(case_dir: Path, error: OSError) -> OutputError:
+    reason = error.strerror or error
+    return OutputError(
+        f"the case cannot be written ({reason})", fix="choose a folder that can be written", path=case_dir
+    )
 
 
 def _write(path: Path, volume_ZYX: Array, dtype: np.dtype[np.generic], affine: Affine) -> None:
@@ -90,7 +131,7 @@ def _write(path: Path, volume_ZYX: Array, dtype: np.dtype[np.generic], affine: A
     header.set_data_shape(volume_ZYX.shape)
     header.set_sform(affine, code=2)
     header.set_qform(affine, code=0)
-    header.set_zooms(np.abs(affine[[2, 1, 0], [0, 1, 2]]))
+    header.set_zooms(np.linalg.norm(affine[:3, :3], axis=0))
     header.set_xyzt_units("mm")
     header.set_slope_inter(1, 0)
     header["vox_offset"] = 352
