@@ -34,7 +34,11 @@ def main() -> int:
     parser.add_argument("--comparisons", type=int, default=400, help="comparisons of equal runs, a count of cases")
     options = parser.parse_args()
     sys.path.insert(0, str(ROOT))
-    result = {"coverage": coverage(options.repeats), "false_alarms": false_alarms(options.comparisons)}
+    result = {
+        "coverage": coverage(options.repeats),
+        "lesion_rates": lesion_rates(options.repeats),
+        "false_alarms": false_alarms(options.comparisons),
+    }
     out = ROOT / "build" / "bench" / "verdicts.json"
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(json.dumps(result, indent=1) + "\n")
@@ -59,6 +63,28 @@ def coverage(repeats: int) -> list[dict[str, Any]]:
                 row[method] = 100.0 * float(((spans[0] <= true) & (true <= spans[1])).mean())
             print(f"{name:<26}{n:>6}{row['percentile']:>12.1f}{row['bca']:>8.1f}{row['ours']:>8.1f}")
             found.append(row)
+    print()
+    return found
+
+
+def lesion_rates(repeats: int) -> list[dict[str, Any]]:
+    """Coverage in per cent of pooled sensitivities: one lesion or more a case, found together or missed together."""
+    from evaluation.decisions.intervals import pooled_interval95
+
+    print(f"{'lesions found':<26}{'cases':>6}{'ours':>8}   (one lesion in most cases, up to five; cases differ)")
+    found = []
+    for true in (0.6, 0.9):
+        for n in CASES:
+            draw = np.random.default_rng(n)
+            covered = 0
+            for _ in range(repeats):
+                lesions = 1.0 + np.minimum(draw.poisson(0.4, n), 4)
+                ease = draw.beta(4 * true, 4 * (1 - true), n)
+                hit = draw.binomial(lesions.astype(int), ease).astype(np.float64)
+                low, high = pooled_interval95(hit, lesions, float(lesions.sum())) or (0.0, 0.0)
+                covered += low <= true <= high
+            found.append({"rate": true, "cases": n, "ours": 100 * covered / repeats})
+            print(f"{f'{true:.0%}':<26}{n:>6}{found[-1]['ours']:>8.1f}")
     print()
     return found
 

@@ -51,7 +51,7 @@ def agree(volumes: Floats) -> Agreement:
     differences = predicted - truth
     n, bias = len(volumes), float(differences.mean())
     half = 1.96 * float(differences.std(ddof=1)) if n > 2 else None
-    concordance, ci95 = _concordance(truth, predicted)
+    concordance, ci95 = concordance_of(truth, predicted)
     return Agreement(
         n=n,
         truth_ml=float(truth.mean()),
@@ -65,7 +65,7 @@ def agree(volumes: Floats) -> Agreement:
     )
 
 
-def _concordance(truth: Floats, predicted: Floats) -> tuple[float | None, Interval | None]:
+def concordance_of(truth: Floats, predicted: Floats) -> tuple[float | None, Interval | None]:
     """Lin's coefficient, its interval by his variance of its Fisher z."""
     n = len(truth)
     both = float(((truth - truth.mean()) * (predicted - predicted.mean())).mean())

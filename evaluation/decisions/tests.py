@@ -21,6 +21,7 @@ Floats = npt.NDArray[np.float64]
 LEVEL = 0.05
 FLIPS = 10_000
 FEWEST_CASES = 6  # 2 / 2^5 is 0.0625: five cases that all agree are not yet beyond chance
+_BLOCK = 2_000_000  # numbers drawn at a time
 _ALL_SIGNS = 13  # cases up to which every pattern of signs is counted, not a sample of them
 _SAME = 1e-9  # statistics that differ by less are equal
 
@@ -82,20 +83,28 @@ def between_groups(values: Floats, group: Sequence[int], *, shuffles: int = FLIP
         if len(sizes) < 2 or sizes.max() < 2:
             continue
         centred = values[np.ix_(pattern, alike)] - values[np.ix_(pattern, alike)].mean(axis=0)
-        draw = np.random.default_rng(SEED)
-        observed = _between(centred, of_case, sizes)
-        reached = np.zeros(len(alike))
-        for _ in range(shuffles):
-            reached += _between(centred, draw.permutation(of_case), sizes) >= observed - _SAME * (1.0 + observed)
-        found[alike] = np.where(observed > 0, (reached + 1) / (shuffles + 1), 1.0)
+        observed = _between(centred, of_case[None], sizes)[0]
+        reached = np.ones(len(alike))
+        for dealt in _deals(of_case, shuffles):
+            reached += (_between(centred, dealt, sizes) >= observed - _SAME * (1.0 + observed)).sum(axis=0)
+        found[alike] = np.where(observed > 0, reached / (shuffles + 1), 1.0)
     return found
 
 
-def _between(centred: Floats, of_case: npt.NDArray[np.int64], sizes: npt.NDArray[np.int64]) -> Floats:
-    """Sum of squares between groups."""
-    member = np.eye(len(sizes))[of_case]
-    squares: Floats = ((member.T @ centred) ** 2 / sizes[:, None]).sum(axis=0)
+def _between(centred: Floats, dealt: npt.NDArray[np.int64], sizes: npt.NDArray[np.int64]) -> Floats:
+    """Sum of squares between groups: deals x columns. `dealt`: the group of each case, deals x cases."""
+    squares = np.zeros((len(dealt), centred.shape[1]))
+    for group, size in enumerate(sizes):
+        squares += ((dealt == group) @ centred) ** 2 / size
     return squares
+
+
+def _deals(of_case: npt.NDArray[np.int64], shuffles: int) -> Iterator[npt.NDArray[np.int64]]:
+    """The cases' groups in random order, many at a time."""
+    draw = np.random.default_rng(SEED)
+    step = max(1, _BLOCK // len(of_case))
+    for start in range(0, shuffles, step):
+        yield draw.permuted(np.tile(of_case, (min(step, shuffles - start), 1)), axis=1)
 
 
 def _signs(cases: int, flips: int) -> Iterator[Floats]:
@@ -106,6 +115,6 @@ def _signs(cases: int, flips: int) -> Iterator[Floats]:
         return
     yield np.ones((1, cases))
     draw = np.random.default_rng(SEED)
-    step = max(1, 2_000_000 // cases)
+    step = max(1, _BLOCK // cases)
     for start in range(0, flips, step):
         yield (2 * draw.integers(0, 2, (min(step, flips - start), cases)) - 1).astype(np.float64)

@@ -20,6 +20,8 @@ _ALSO_CALLED = {
     "size": "radiographic_size",
 }
 
+_EDGES = {"radiographic_size": (4.0, 7.0), "pathologic_size": (4.0, 7.0)}  # cm: T1a, T1b, T2
+
 
 def read_column(asked: str) -> tuple[dict[str, str], str, tuple[float, ...]]:
     """`FILE:COLUMN` or `FILE:COLUMN@EDGE,EDGE`: each case's value as text, the column, and the edges.
@@ -44,6 +46,7 @@ def read_column(asked: str) -> tuple[dict[str, str], str, tuple[float, ...]]:
     column = column if column in columns else _ALSO_CALLED.get(column, column)
     if column not in columns:
         raise InputError(f"no column {column!r}", fix=f"use one of {', '.join(columns)}", path=path)
+    edges = edges or _EDGES.get(column, ())
     cases = next((key for key in columns if key.lower() in _CASE_COLUMNS), columns[0])
     values: dict[str, str] = {}
     for record in records:

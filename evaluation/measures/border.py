@@ -1,8 +1,8 @@
 """Distances of border voxels as MONAI and medpy take them: each voxel counts once, whatever surface it has.
 
 A border voxel is one of the mask of which one of its six face neighbours is not; outside the image is not the mask.
-Distances are those of voxel centres. On thin or small structures these HD95 and ASSD differ from the surfels' (one KiTS
-tumor: 0.73 mm for 0.48 mm).
+Distances are those of voxel centres. On thin or small structures these HD95 and ASSD differ from the surfels': the
+tumor of KiTS's case_00007, KiTS19's label map against KiTS23's, has an ASSD of 0.318 mm for 0.221 mm.
 """
 
 from __future__ import annotations

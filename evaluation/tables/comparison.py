@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evaluation.decisions.compare import MOST_CHANGED, Change, Comparison
-from evaluation.decisions.intervals import METHOD
+from evaluation.decisions.intervals import FEW_CASES, METHOD
 from evaluation.decisions.tests import FEWEST_CASES
 from evaluation.kits import badness
 from evaluation.tables.fitted import Fitted
@@ -122,6 +122,8 @@ def _notes(comparison: Comparison) -> list[str]:
     cases = len(comparison.differences)
     if cases < FEWEST_CASES:
         notes.append(f"{counted(cases, 'case')}: fewer than {FEWEST_CASES} cannot decide, however alike they are")
+    elif cases < FEW_CASES:
+        notes.append(f"{counted(cases, 'case')}: below {FEW_CASES}, intervals cover less than they say")
     for key, change in changes.items():
         if change.split and change.verdict != "-":
             notes.append(_told_split(key, change))

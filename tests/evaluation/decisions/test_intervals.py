@@ -46,13 +46,13 @@ def test_columns_with_holes_are_those_without_the_cases() -> None:
         assert found == pytest.approx(alone)
 
 
-@pytest.mark.parametrize("n", [10, 20, 60])
+@pytest.mark.parametrize("n", [10, 30])
 def test_intervals_cover_what_they_say_within_two_points(n: int) -> None:
-    """Dice-like values; 1000 repeats have a standard error of 0.7 points. `benchmarks/verdicts.py` has more."""
+    """Dice-like values; 600 repeats have a standard error of 0.9 points. `benchmarks/verdicts.py` has more."""
     draw = np.random.default_rng(3)
     true = 9 / 10.5
-    values = draw.beta(9, 1.5, (n, 1000))
-    found = intervals95(values, [(0.0, 1.0)] * 1000)
+    values = draw.beta(9, 1.5, (n, 600))
+    found = intervals95(values, [(0.0, 1.0)] * 600)
     covered = np.mean([low <= true <= high for low, high in filter(None, found)])
     assert 0.93 <= covered <= 0.97
 

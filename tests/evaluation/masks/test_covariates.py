@@ -29,6 +29,7 @@ def test_kits_json_and_its_short_names(tmp_path: Path) -> None:
     path.write_text(json.dumps([case | {"comorbidities": {"copd": False}, "voided_before": None}]))
     found = {column: read_column(f"{path}:{column}")[0]["case_00000"] for column in ("malignancy", "stage", "size")}
     assert found == {"malignancy": "true", "stage": "1a", "size": "3.4"}
+    assert read_column(f"{path}:size")[2] == (4.0, 7.0)
     assert read_column(f"{path}:comorbidities.copd")[0] == {"case_00000": "false"}
     assert read_column(f"{path}:voided_before")[0] == {"case_00000": ""}
 

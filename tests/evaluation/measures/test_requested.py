@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from scipy.ndimage import binary_erosion
 
 from evaluation.case import Settings, score_arrays
+from evaluation.measures.border import BorderDistances
 from evaluation.measures.requested import Request
 from kits_submit.errors import InputError
 from tests.evaluation.conftest import SPACINGS, blob, label_maps
@@ -45,6 +46,13 @@ def test_the_official_tolerance_gives_the_official_value() -> None:
     assert next(value for key, value in found.items() if key.startswith("tumor_sd_at")) == pytest.approx(
         found["tumor_sd"]
     )
+
+
+def test_border_distances_by_hand() -> None:
+    """0 and 2 mm one way, 1, 1 and 4 the other: sorted 0 1 1 2 4, at 3.8 of 4 steps 3.6; means 1 and 2."""
+    found = BorderDistances(np.array([0.0, 2.0]), np.array([1.0, 1.0, 4.0]))
+    assert (found.hd95_medpy_mm, found.assd_medpy_mm) == pytest.approx((3.6, 1.5))
+    assert BorderDistances(np.arange(20.0), np.zeros(3)).hd95_monai_mm == pytest.approx(18.05)
 
 
 def borders(mask: np.ndarray) -> np.ndarray:

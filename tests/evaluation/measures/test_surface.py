@@ -12,7 +12,7 @@ from evaluation.kits import KITS23, Target
 from evaluation.masks.pair import MaskPair
 from evaluation.measures.boxes import foreground_boxes, tiles
 from evaluation.measures.shell import MAX_STEPS, Tile, steps_within
-from evaluation.measures.surface import SurfaceTally
+from evaluation.measures.surface import Distances, SurfaceTally
 from evaluation.measures.surfels import surfel_areas
 from tests.evaluation import reference
 from tests.evaluation.conftest import SPACINGS, blob, kidney_with_tumor, label_maps
@@ -179,3 +179,10 @@ def test_identical_masks_score_one() -> None:
     scores = score_masks(labels, labels, (3.0, 0.78, 0.78), "all")
     assert all(scores[f"{target.name}_{end}"] == 1.0 for target in KITS23 for end in ("dice", "sd"))
     assert all(scores[key] == 0 for key in scores if key.endswith("_mm") or "volume_error" in key)
+
+
+def test_percentile_mean_and_largest_by_hand() -> None:
+    """1, 1 and 2 mm2 at 0, 3 and 5 mm one way, 4 mm2 at 1 mm the other: 5 mm, (3 + 10 + 4) / 8, 5 mm."""
+    found = Distances(np.array([0.0, 3.0, 5.0]), np.array([1.0, 1.0, 2.0]), np.array([1.0]), np.array([4.0]))
+    assert (found.hd95_mm, found.assd_mm, found.hd100_mm) == (5.0, 17 / 8, 5.0)
+    assert found.share_within(1.0) == 5 / 8
