@@ -1,16 +1,18 @@
-"""`kits-submit`: its commands mounted, and failures told in one line."""
+"""`kits-submit`: its commands mounted, and failures told in one line.
+
+Imports nothing that takes time before `main` has seen to it that a signal is told like any failure.
+"""
 
 from __future__ import annotations
 
+import signal
 import sys
-from typing import TYPE_CHECKING, Annotated, Any
-
-import typer
-
-from kits_submit import __version__
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    import typer
 
 WRONG_USAGE = 2
 
@@ -27,17 +29,23 @@ def main(arguments: list[str] | None = None, translate: Callable[[list[str]], li
     given = sys.argv[1:] if arguments is None else arguments
     debug = "--debug" in given
     wanted = [argument for argument in given if argument != "--debug"]
-    sys.exit(run_guarded(lambda: _dispatch(translate(wanted)), debug=debug))
+    code = run_guarded(lambda: _dispatch(translate(_not_empty(wanted))), debug=debug)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)  # all is told and written
+    sys.exit(code)
 
 
 def build_app() -> typer.Typer:
     """The Typer application, every command mounted."""
+    import typer
+
     from evaluation.cli import score
     from export.cli import export_command
     from kits_submit.commands.doctor import doctor_command
     from kits_submit.commands.gpu_check import gpu_check_command
     from kits_submit.commands.phantom import phantom_command
     from kits_submit.commands.rehearse import rehearse_command
+    from kits_submit.commands.root import root
     from kits_submit.commands.run import run_command
     from train.commands.implant import implant_command
     from train.commands.study import ablate_command, tune_command
@@ -62,20 +70,23 @@ def build_app() -> typer.Typer:
     app.command("doctor")(doctor_command)
     app.command("gpu-check")(gpu_check_command)
     app.command("rehearse")(rehearse_command)
-    app.callback()(_root)
+    app.callback()(root)
     return app
 
 
-def _root(
-    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.", is_eager=True)] = False,
-) -> None:
-    if version:
-        typer.echo(f"kits-submit {__version__}")
-        raise typer.Exit
+def _not_empty(arguments: list[str]) -> list[str]:
+    """The arguments; an empty one would name the current folder."""
+    from kits_submit.errors import UsageError
+
+    if "" in arguments:
+        raise UsageError("an argument is empty", fix="an unset variable? give a path, or . for this folder")
+    return arguments
 
 
 def _dispatch(arguments: list[str]) -> int:
     """Typer's usage errors in our form: one last line, no box drawn around it."""
+    import typer
+
     from kits_submit.console import say
 
     usage_error: Any = typer.BadParameter.__base__  # Typer exports this child alone of the Click that it carries

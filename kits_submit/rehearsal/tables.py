@@ -10,6 +10,7 @@ from kits_submit.rehearsal.terms import Budget, Limit
 
 if TYPE_CHECKING:
     from rich.table import Table
+    from rich.text import Text
 
 
 def rehearsal_tables(rehearsal: Rehearsal, budget: Budget, cage: str, limits: Sequence[Limit]) -> list[Table]:
@@ -33,5 +34,5 @@ def rehearsal_tables(rehearsal: Rehearsal, budget: Budget, cage: str, limits: Se
     for heading in ("limit", "enforced", "how"):
         held.add_column(heading)
     for limit in limits:
-        held.add_row(limit.name, "yes" if limit.enforced else "[yellow]no[/yellow]", limit.how)
+        held.add_row(limit.name, "yes" if limit.enforced else Text("no", "yellow"), limit.how)
     return [taken, held]
