@@ -9,7 +9,7 @@ import typer
 from kits_submit import __version__
 
 
-def _tell(asked: bool) -> None:  # noqa: FBT001 - as Typer calls it
+def _tell(asked: bool) -> None:
     if asked:
         typer.echo(f"kits-submit {__version__}")
         raise typer.Exit
@@ -17,7 +17,7 @@ def _tell(asked: bool) -> None:  # noqa: FBT001 - as Typer calls it
 
 def root(
     *,
-    version: Annotated[  # noqa: ARG001 - its callback answers
+    version: Annotated[
         bool, typer.Option("--version", help="Print the version and exit.", is_eager=True, callback=_tell)
     ] = False,
 ) -> None:

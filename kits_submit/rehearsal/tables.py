@@ -10,12 +10,12 @@ from kits_submit.rehearsal.terms import Budget, Limit
 
 if TYPE_CHECKING:
     from rich.table import Table
-    from rich.text import Text
 
 
 def rehearsal_tables(rehearsal: Rehearsal, budget: Budget, cage: str, limits: Sequence[Limit]) -> list[Table]:
     """What a rehearsal took, a row a case, and how each limit was held."""
     from rich.table import Table
+    from rich.text import Text
 
     taken = Table(title=f"Rehearsed: {cage}", title_justify="left")
     for heading in ("case", "status", "seconds", "peak MB", "memory GB s", "GPU peak MB", "GPU GB s"):

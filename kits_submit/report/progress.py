@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from types import TracebackType
 from typing import Self
 
@@ -26,7 +27,7 @@ class Progress(Watcher):
             TimeElapsedColumn(),
             TimeRemainingColumn(),
             console=console,
-            disable=not console.is_terminal,
+            disable=not sys.stderr.isatty(),
         )
         self._cases = self._bars.add_task("cases", total=cases)
         self._patches = self._bars.add_task("patches", total=None)

@@ -32,7 +32,7 @@ def case_table(results: Sequence[CaseResult], labels: LabelSet) -> Table:
             " ".join(str(n) for n in result.shape),
             " ".join(f"{s:.3g}" for s in result.spacing_mm),
             result.orientation,
-            *(f"{result.volume_ml[name]:.1f}" for name in names),
+            *(f"{result.volume_ml.get(name, 0.0):.1f}" for name in names),
             f"{result.seconds['network']:.1f}",
             f"{result.wall_seconds:.1f}",
             f"{result.peak_mb:.0f}",
