@@ -10,15 +10,15 @@ from __future__ import annotations
 from pathlib import Path
 
 from kits_submit.cli import main
-from kits_submit.container import Mounts, kits_submit_arguments, set_model
-
-MOUNTS = Mounts(baked_model=Path(__file__).resolve().parent / "models" / "kits.onnx")
 
 
 def arguments(given: list[str]) -> list[str]:
     """Of `kits-submit`, for the container's own."""
-    set_model(MOUNTS)
-    return kits_submit_arguments(given, MOUNTS)
+    from kits_submit.container import Mounts, kits_submit_arguments, set_model
+
+    mounts = Mounts(baked_model=Path(__file__).resolve().parent / "models" / "kits.onnx")
+    set_model(mounts)
+    return kits_submit_arguments(given, mounts)
 
 
 if __name__ == "__main__":

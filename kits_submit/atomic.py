@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import fcntl
+import glob
 import json
 import math
 import os
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
 from kits_submit.errors import OutputError
+
+_LONGEST_NAME = 255  # bytes, on any common file system
 
 
 @contextmanager
@@ -23,12 +27,13 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
+        handle, name = tempfile.mkstemp(prefix=f"{_beside(path)}.", suffix=".part", dir=path.parent)
     except OSError as error:
         raise _unwritable(path, error) from None
     beside = Path(name)
     try:
         with os.fdopen(handle, "wb") as raw:
+            _hold(raw)
             yield raw
             raw.flush()
             os.fsync(raw.fileno())
@@ -40,14 +45,34 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
         beside.unlink(missing_ok=True)
 
 
+def _beside(path: Path) -> str:
+    """`.NAME`, cut where a name that is as long as a file system takes leaves no room for more."""
+    return os.fsdecode(os.fsencode(f".{path.name}")[: _LONGEST_NAME - len(".12345678.part")])
+
+
+def _hold(raw: IO[bytes]) -> None:
+    """A lock that ends with this process."""
+    with suppress(OSError):  # some network file systems know no locks
+        fcntl.flock(raw, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def _remove_abandoned(path: Path) -> None:
+    """What processes that were killed left beside `path`: nobody holds it."""
+    for part in path.parent.glob(f"{glob.escape(_beside(path))}.????????.part"):
+        with suppress(OSError), part.open("rb") as raw:
+            fcntl.flock(raw, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            part.unlink()
+
+
 def write_text(path: Path, text: str) -> None:
     """Write UTF-8.
 
     Raises:
         OutputError: the file cannot be written.
     """
+    _remove_abandoned(path)
     with replacing(path) as raw:
-        raw.write(text.encode())
+        raw.write(text.encode("utf-8", "backslashreplace"))
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
@@ -56,14 +81,15 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
     Raises:
         OutputError: the file cannot be written.
     """
-    write_text(path, json.dumps(_finite(content), indent=2) + "\n")
+    write_text(path, json.dumps(finite(content), indent=2) + "\n")
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
+    """The value with null in place of each NaN and infinite number, at any depth."""
     if isinstance(value, Mapping):
-        return {key: _finite(inner) for key, inner in value.items()}
+        return {key: finite(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(inner) for inner in value]
+        return [finite(inner) for inner in value]
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value

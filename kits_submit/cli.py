@@ -1,19 +1,21 @@
-"""`kits-submit`: its commands mounted, and failures told in one line."""
+"""`kits-submit`: its commands mounted, and failures told in one line.
+
+Imports nothing that takes time before `main` has seen to it that a signal is told like any failure.
+"""
 
 from __future__ import annotations
 
 import importlib
+import signal
 import sys
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-import typer
-
-from kits_submit import __version__
 from kits_submit.places import reach_stages
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    import typer
 
 WRONG_USAGE = 2
 
@@ -31,7 +33,10 @@ def main(arguments: list[str] | None = None, translate: Callable[[list[str]], li
     given = sys.argv[1:] if arguments is None else arguments
     debug = "--debug" in given
     wanted = [argument for argument in given if argument != "--debug"]
-    sys.exit(run_guarded(lambda: _dispatch(translate(wanted)), debug=debug))
+    code = run_guarded(lambda: _dispatch(translate(_not_empty(wanted))), debug=debug)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)  # all is told and written
+    sys.exit(code)
 
 
 def evaluate() -> None:
@@ -42,8 +47,7 @@ def evaluate() -> None:
     sys.exit(scored())
 
 
-@dataclass(frozen=True)
-class Command:
+class Command(NamedTuple):
     """Where a command lies, and the line of help that the list of commands shows: its docstring's first."""
 
     module: str
@@ -111,6 +115,10 @@ def build_app(wanted: str | None = None) -> typer.Typer:
         wanted: the command that is called: it alone is imported, and the others are their names and a line of help.
             None imports all.
     """
+    import typer
+
+    from kits_submit.commands.root import root
+
     app = typer.Typer(
         no_args_is_help=True,
         add_completion=False,
@@ -124,16 +132,17 @@ def build_app(wanted: str | None = None) -> typer.Typer:
             app.command(name)(command.load())
         else:
             app.command(name, help=command.help)(lambda: None)
-    app.callback()(_root)
+    app.callback()(root)
     return app
 
 
-def _root(
-    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.", is_eager=True)] = False,
-) -> None:
-    if version:
-        typer.echo(f"kits-submit {__version__}")
-        raise typer.Exit
+def _not_empty(arguments: list[str]) -> list[str]:
+    """The arguments; an empty one would name the current folder."""
+    from kits_submit.errors import UsageError
+
+    if "" in arguments:
+        raise UsageError("an argument is empty", fix="an unset variable? give a path, or . for this folder")
+    return arguments
 
 
 def _command_of(arguments: list[str]) -> str:
@@ -143,6 +152,8 @@ def _command_of(arguments: list[str]) -> str:
 
 def _dispatch(arguments: list[str]) -> int:
     """Typer's usage errors in our form: one last line, no box drawn around it."""
+    import typer
+
     from kits_submit.console import say
 
     usage_error: Any = typer.BadParameter.__base__  # Typer exports this child alone of the Click that it carries

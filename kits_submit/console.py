@@ -2,22 +2,42 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from contextvars import ContextVar
 from types import FrameType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
-from kits_submit.errors import KitsError
+from kits_submit.errors import KitsError, printable
 
 if TYPE_CHECKING:
     from rich.table import Table
 
+_STDERR = 2
 _PLAIN_WIDTH = 110  # of a table in a file or a pipe
 _debugging = ContextVar("debugging", default=False)
+
+
+def hold_streams() -> None:
+    """Make stdout and stderr safe to write to: closed ones go nowhere, what an encoding lacks is written as escapes.
+
+    A closed descriptor is taken first, or the next file that is opened (a mask) would get its number.
+    """
+    with suppress(OSError):
+        while (number := os.open(os.devnull, os.O_RDWR)) <= _STDERR:
+            os.set_inheritable(number, True)  # noqa: FBT003
+        os.close(number)
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115, PTH123 - as long as the process
+        elif isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def show(*tables: Table | None) -> None:
@@ -29,35 +49,62 @@ def show(*tables: Table | None) -> None:
             raise BrokenPipeError
 
     plain = None if sys.stdout.isatty() or "COLUMNS" in os.environ else _PLAIN_WIDTH
-    console = Stdout(width=plain, highlight=False)
+    console = Stdout(width=plain, highlight=False, markup=False, emoji=False)
     try:
         for table in tables:
             if table is not None:
                 console.print(table)
         sys.stdout.flush()
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter's exit flushes into it
+        drop(sys.stdout)
+    except OSError as error:
+        drop(sys.stdout)
+        say(f"note: the tables cannot be printed ({error.strerror})")
+
+
+def width() -> int:
+    """Columns that a table on stdout has."""
+    from rich.console import Console
+
+    return Console().width if sys.stdout.isatty() or "COLUMNS" in os.environ else _PLAIN_WIDTH
 
 
 def say(text: str) -> None:
-    """One line on stderr, never wrapped."""
-    sys.stderr.write(f"{text}\n")
-    sys.stderr.flush()
+    """One line on stderr, never wrapped; nobody there to read it is no failure."""
+    try:
+        sys.stderr.write(f"{printable(text)}\n")
+        sys.stderr.flush()
+    except (OSError, ValueError):
+        drop(sys.stderr)
+
+
+def drop(stream: TextIO) -> None:
+    """Let a stream whose reader has gone, or whose disk is full, go nowhere: the interpreter's exit flushes it."""
+    with suppress(OSError, ValueError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, stream.fileno())
+        os.close(nowhere)
 
 
 def run_guarded(body: Callable[[], int], *, debug: bool) -> int:
     """Run a command; a failure becomes one last line on stderr and its exit code, a traceback only with `debug`."""
     _debugging.set(debug)
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _stop)
+    hold_streams()
+    stop_on_signals()
     try:
         return body()
-    except (Exception, _Stopped) as error:
+    except (Exception, Stopped) as error:
+        failure, code = _told(_stopped[-1] if _stopped else error)
         if debug:
-            traceback.print_exc()
-        failure, code = _told(error)
+            say_trace(traceback.format_exc())
     say(f"error: {failure}")
     return code
+
+
+def say_trace(trace: str) -> None:
+    """A traceback on stderr, for `--debug`."""
+    for line in trace.splitlines():
+        say(line)
 
 
 def debugging() -> bool:
@@ -68,7 +115,7 @@ def debugging() -> bool:
 def _told(error: BaseException) -> tuple[str, int]:
     if isinstance(error, KitsError):
         return str(error), error.exit_code
-    if isinstance(error, _Stopped):
+    if isinstance(error, Stopped):
         return f"{error}; what is written is whole, run again (train: --resume)", error.exit_code
     return f"unexpected {type(error).__name__}; run again with --debug and report it", KitsError.exit_code
 
@@ -97,11 +144,14 @@ def facts_table(title: str, facts: Sequence[tuple[str, str]]) -> Table:
 
 def verdict(text: str) -> None:
     """The one line on stdout that a rehearsal comes down to."""
-    sys.stdout.write(f"verdict: {text}\n")
-    sys.stdout.flush()
+    try:
+        sys.stdout.write(f"verdict: {printable(text)}\n")
+        sys.stdout.flush()
+    except OSError:
+        drop(sys.stdout)
 
 
-class _Stopped(BaseException):
+class Stopped(BaseException):
     """A signal asked us to end; no KeyboardInterrupt, for Typer would turn that into a code of its own."""
 
     def __init__(self, number: int) -> None:
@@ -109,5 +159,16 @@ class _Stopped(BaseException):
         self.exit_code = 128 + number
 
 
+_stopped: list[Stopped] = []  # a library that is being imported may turn the exception into one of its own
+
+
+def stop_on_signals() -> None:
+    """SIGINT and SIGTERM raise `Stopped` from now on."""
+    _stopped.clear()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _stop)
+
+
 def _stop(number: int, _frame: FrameType | None) -> None:
-    raise _Stopped(number)
+    _stopped.append(Stopped(number))
+    raise _stopped[-1]

@@ -4,7 +4,7 @@
     ----  ------------------  ---------------------------------------------------------
        0                      every case done (with `--on-failure background`: or a mask written in its place)
        1                      a bug in this program (please report it; `--debug` shows where)
-       2                      wrong command line (Typer's own)
+       2  UsageError          wrong command line
        3  InputError          a folder or file is missing, holds no case, or names one twice
        4  VolumeError         a volume cannot be read: truncated, not NIfTI, NaN, no affine
        5  GeometryError       two volumes that belong together differ in shape or affine
@@ -48,11 +48,15 @@ class KitsError(Exception):
         super().__init__(what, fix, path)
 
     def __str__(self) -> str:
-        where = "" if self.path is None else f"{_one_line(str(self.path))}: "
+        where = "" if self.path is None else f"{printable(str(self.path))}: "
         return f"{where}{self.what}; {self.fix}"
 
     def __reduce__(self) -> tuple[object, ...]:
         return (_rebuild, (type(self), self.what, self.fix, self.path))
+
+
+class UsageError(KitsError):
+    exit_code = 2
 
 
 class InputError(KitsError):
@@ -109,9 +113,20 @@ def first_line(error: Exception) -> str:
     return text.splitlines()[0].rsplit(" : ", 1)[-1][:160] if text else type(error).__name__
 
 
+def printable(text: str) -> str:
+    """The text in one line that a terminal does not interpret: control characters and undecodable bytes as escapes.
+
+    >>> printable("a\\x1b[31m\\n")
+    'a\\\\x1b[31m\\\\n'
+    """
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
 def _rebuild(kind: type[KitsError], what: str, fix: str, path: Path | None) -> KitsError:
     return kind(what, fix=fix, path=path)
 
 
 def _one_line(text: str) -> str:
-    return " ".join(text.split())
+    return printable(" ".join(text.split()))

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from kits_submit.errors import InputError
-from kits_submit.files.cases import case_id
+from kits_submit.files.names import case_id
 
 _CASE_COLUMNS = ("case", "case_id", "caseid", "patient", "patient_id", "id")
 # kits.json's names for what people ask by.

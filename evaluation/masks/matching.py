@@ -13,7 +13,8 @@ from pathlib import Path, PurePosixPath
 from typing import TypeAlias
 
 from kits_submit.errors import InputError, KitsError, OutputError
-from kits_submit.files.cases import case_id, list_masks, stem
+from kits_submit.files.cases import list_masks
+from kits_submit.files.names import case_id, stem
 
 Side: TypeAlias = Path | KitsError | None  # a mask, why there is none to be read, or None where there is none
 Pair: TypeAlias = tuple[str, Side, Side]  # case, prediction, truth

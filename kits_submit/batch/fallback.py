@@ -13,9 +13,8 @@ import numpy as np
 
 from kits_submit.batch.outcome import CaseResult
 from kits_submit.errors import BudgetError, GeometryError, KitsError, VolumeError
-from kits_submit.files.cases import Case, prediction_path
-from kits_submit.files.masks import write_prediction
-from kits_submit.files.volume import read_grid
+from kits_submit.files.cases import Case
+from kits_submit.files.volume import read_grid, write_labels
 
 _FORGIVEN = {kind.exit_code for kind in (VolumeError, GeometryError, BudgetError)}
 
@@ -24,20 +23,21 @@ class Background:
     """Gives each failed case whose header can be read its mask."""
 
     def __init__(self, cases: Sequence[Case], output: Path) -> None:
-        self._images = {case.case_id: case.image for case in cases}
+        self._cases = {case.case_id: case for case in cases}
         self._output = output
 
     def __call__(self, result: CaseResult) -> CaseResult:
         """The result, with `status` `background` and the mask's name where one was written; the error stays."""
-        image = self._images[result.case]
+        case = self._cases[result.case]
+        image = case.image
         if not result.error or image is None:
             return result
         try:
             grid = read_grid(image)
-            write_prediction(self._output, result.case, np.zeros(grid.shape, np.uint8), grid)
+            write_labels(self._output / case.target, np.zeros(grid.shape, np.uint8), grid)
         except KitsError:
             return result
-        return replace(result, status="background", prediction=prediction_path(result.case, image).name)
+        return replace(result, status="background", prediction=case.target.name)
 
 
 def counts_as_failure(result: CaseResult) -> bool:

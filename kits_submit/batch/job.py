@@ -12,8 +12,7 @@ from kits_submit.batch.outcome import CaseResult
 from kits_submit.channels import Ahead, Worker
 from kits_submit.errors import InputError, KitsError, VolumeError
 from kits_submit.files.cases import Case
-from kits_submit.files.masks import write_prediction
-from kits_submit.files.volume import open_planes
+from kits_submit.files.volume import open_planes, write_labels
 from kits_submit.inference.clock import Clock
 from kits_submit.inference.pipeline import Head, labelled, prepared
 from kits_submit.inference.restore import Slab
@@ -68,8 +67,8 @@ class Job:
         def finish(slabs: Iterator[Slab]) -> Written:
             mask = labelled(slabs, head, self._recipe, self.clock)
             with self.clock.stage("write"):
-                name = write_prediction(output, self.case.case_id, mask.labels, mask.grid).name
-            return name, mask.volumes_ml(self._recipe)
+                write_labels(output / self.case.target, mask.labels, mask.grid)
+            return self.case.target.name, mask.volumes_ml(self._recipe)
 
         return Worker(finish, _SLABS_BEHIND)
 

@@ -1,33 +1,36 @@
-"""`run.json` while a run goes on: rewritten after each case, so that a run that was stopped can be resumed from it.
+"""The record of one run, from which a run that was stopped is resumed: `run.jsonl` as it goes, `run.json` at its end.
 
 A case is done already when its entry says so under the same key, and its mask stands there with the same content. The
 key is a hash of the input's content, the model's file, the Recipe, the patch plan and this program's version: change
-one, and the case is done again.
+one, and the case is done again. A mask of an earlier run whose case now fails is removed: what stands under a final
+name is of the run that `run.json` tells of.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 from kits_submit.atomic import write_json
-from kits_submit.batch.manifest import MANIFEST, Provenance
-from kits_submit.batch.outcome import CaseResult, Watcher
+from kits_submit.batch.journal import Journal, entries
+from kits_submit.batch.manifest import Provenance
+from kits_submit.batch.outcome import CaseResult, Watcher, result_of_entry
 from kits_submit.errors import OutputError
-from kits_submit.files.cases import Case, prediction_path
+from kits_submit.files.cases import Case
+from kits_submit.files.output import MANIFEST
 
 _State = tuple[int, int, int]  # of a file: inode, size, time of change
-_FIELDS = {f.name for f in fields(CaseResult)} - {"trace"}
 
 
 class Ledger(Watcher):
-    """The manifest of one run, written after each case.
+    """The record of one run, kept after each case; as a context, it is whole in `run.json` when the block ends.
+
+    - `summaries`: files beside the masks that this run has written, which a later one may replace.
 
     Args:
         output: the folder that holds `run.json` and the masks.
@@ -38,13 +41,27 @@ class Ledger(Watcher):
         self._cases = {case.case_id: case for case in cases}
         self._output = output
         self._provenance = provenance
+        self._journal = Journal(output)
         self._states = {case.case_id: _state(case.image) for case in cases}
         self._results: dict[str, CaseResult] = {}
-        self._notes: dict[str, dict[str, Any]] = {}
+        self._beside: dict[str, dict[str, Any]] = {}
         self._started: dict[str, float] = {}
+        self._earlier = entries(output)
+        self.summaries: list[str] = []
+        self._concluded = False
         if not fresh:
-            self._keep(_entries(output / MANIFEST))
-        self.write(None)
+            self._keep()
+        self._write(None)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if not self._concluded:
+            with suppress(OutputError):
+                self._write(None)
 
     @property
     def results(self) -> list[CaseResult]:
@@ -55,59 +72,76 @@ class Ledger(Watcher):
         self._started[case] = time.time()
 
     def case_ended(self, result: CaseResult) -> None:
-        """Record it and write the manifest; where that fails (full disk), the run's last write will tell."""
+        """Record it; what an earlier run left of a case that is not done now goes."""
         ended = time.time()
-        self._results[result.case] = result
-        self._notes[result.case] = {"started": self._started.get(result.case, ended), "ended": ended}
+        case = result.case
+        self._results[case] = result
+        self._beside[case] = {"started": self._started.get(case, ended), "ended": ended}
         if result.status == "done":
-            self._notes[result.case] |= self._proof(result.case)
-        with suppress(OutputError):
-            self.write(None)
+            self._beside[case] |= self._proof(case)
+        self._remove_stale(case, with_mask=result.prediction is None)
+        self._journal.add(self.entry(result))
 
-    def write(self, exit_code: int | None) -> None:
-        """Write `run.json`.
+    def drew(self, case: str, picture: str) -> None:
+        """A picture of the case's mask stands in the folder under this name."""
+        self._beside.setdefault(case, {})["picture"] = picture
+
+    def conclude(self, exit_code: int) -> dict[str, Any]:
+        """Write `run.json` of the whole run, and give what it holds.
 
         Raises:
             OutputError: it cannot be written.
         """
-        document = self._provenance.document(self.results, exit_code)
-        for entry in document["cases"]:
-            entry.update(self._notes.get(entry["case"], {}))
-        write_json(self._output / MANIFEST, document)
+        self._concluded = True
+        return self._write(exit_code)
 
-    def _keep(self, entries: Mapping[str, Mapping[str, Any]]) -> None:
+    def entry(self, result: CaseResult) -> dict[str, Any]:
+        """A case as `run.json` has it."""
+        return result.entry() | self._beside.get(result.case, {})
+
+    def _write(self, exit_code: int | None) -> dict[str, Any]:
+        document = self._provenance.document([self.entry(result) for result in self.results], exit_code)
+        document["summaries"] = self.summaries
+        write_json(self._output / MANIFEST, document)
+        self._journal.end()
+        return document
+
+    def _keep(self) -> None:
         for case in self._cases:
-            entry = entries.get(case)
-            if entry is None or entry.get("status") != "done" or "key" not in entry:
+            entry = self._earlier.get(case, {})
+            if entry.get("status") != "done" or "key" not in entry:
                 continue
             proof = self._proof(case)
-            if proof and all(entry.get(name) == value for name, value in proof.items()):
-                with suppress(TypeError):
-                    self._results[case] = CaseResult(**{name: entry[name] for name in _FIELDS if name in entry})
-                    self._notes[case] = {**proof, "kept": True}
+            result = result_of_entry(entry)
+            if result and proof and all(entry.get(name) == value for name, value in proof.items()):
+                self._results[case] = result
+                picture = entry.get("picture")
+                self._beside[case] = {**proof, "kept": True, **({"picture": picture} if picture else {})}
 
-    def _proof(self, case: str) -> dict[str, str]:
+    def _remove_stale(self, case: str, *, with_mask: bool) -> None:
+        """Only what an earlier run of this program says that it wrote."""
+        earlier, image = self._earlier.get(case, {}), self._cases[case].image
+        stale = [earlier.get("picture")]
+        if with_mask and image is not None and earlier.get("prediction"):
+            stale.append(str(self._cases[case].target))
+        for name in stale:
+            if isinstance(name, str):
+                with suppress(OSError):
+                    (self._output / name).unlink(missing_ok=True)
+
+    def _proof(self, case: str) -> Mapping[str, str]:
         """`key` and `mask_sha256`; empty where a file cannot be read or the input changed since this run began."""
         image = self._cases[case].image
         if image is None or self._states[case] is None:
             return {}
         try:
             content = _sha256(image)
-            mask = _sha256(self._output / prediction_path(case, image))
+            mask = _sha256(self._output / self._cases[case].target)
         except OSError:
             return {}
         if _state(image) != self._states[case]:
             return {}
         return {"key": hashlib.sha256(f"{content} {self._provenance.key}".encode()).hexdigest(), "mask_sha256": mask}
-
-
-def _entries(path: Path) -> dict[str, dict[str, Any]]:
-    """An earlier run's cases; empty where there is no such run, or its file is not ours."""
-    try:
-        document = json.loads(path.read_bytes())
-        return {entry["case"]: entry for entry in document["cases"]}
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        return {}
 
 
 def _state(path: Path | None) -> _State | None:

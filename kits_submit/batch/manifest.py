@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from typing import Any
 
 from kits_submit import __version__
-from kits_submit.batch.outcome import CaseResult
 from kits_submit.engine.model import Model
 from kits_submit.engine.select import Selection
 from kits_submit.inference.patches import PatchPlan
 
-MANIFEST = "run.json"
 _LIBRARIES = ("numpy", "scipy", "nibabel")
 
 
@@ -33,7 +31,7 @@ class Provenance:
         """Two runs with one key make the same mask of the same image."""
         return f"{self.model.sha256} {self.model.recipe.to_json()} {self.plan} {__version__}"
 
-    def document(self, results: Sequence[CaseResult], exit_code: int | None) -> dict[str, Any]:
+    def document(self, cases: Sequence[Mapping[str, Any]], exit_code: int | None) -> dict[str, Any]:
         """The run as `run.json` records it; `exit_code` is None while it goes on."""
         engine = self.selection.engine
         recipe = self.model.recipe.document()
@@ -46,5 +44,5 @@ class Provenance:
             "model": {"file": self.model.path.name, "sha256": self.model.sha256, "recipe": recipe},
             "seconds": round(time.perf_counter() - self.started, 3),
             "exit_code": exit_code,
-            "cases": [{key: value for key, value in asdict(result).items() if key != "trace"} for result in results],
+            "cases": list(cases),
         }

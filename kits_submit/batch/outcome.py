@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -17,6 +19,7 @@ class CaseResult:
     - `device`: what computed it; `retried`: why devices above that one were left, one line each.
     - `patches`: of its plan; `skipped_patches`: those of one value, answered without computing.
     - `volume_ml`: predicted volume by class name.
+    - `notes`: what is odd about the image or its mask, a line each; it was segmented all the same.
     - `trace`: where it failed, for `--debug`; never in the manifest.
     """
 
@@ -36,7 +39,28 @@ class CaseResult:
     seconds: dict[str, float] = field(default_factory=dict)
     wall_seconds: float = 0.0
     peak_mb: float = 0.0
+    notes: tuple[str, ...] = ()
     trace: str = ""
+
+    def entry(self) -> dict[str, Any]:
+        """As the manifest has it."""
+        return {name: value for name, value in asdict(self).items() if name != "trace"}
+
+
+def result_of_entry(entry: Mapping[str, Any]) -> CaseResult | None:
+    """The result that an entry of a manifest is of; None where a field is missing or of another kind."""
+    sample = CaseResult("", prediction="")
+    values: dict[str, Any] = {}
+    for name in (f.name for f in fields(CaseResult) if f.name != "trace"):
+        like: Any = getattr(sample, name)
+        value: Any = entry.get(name)
+        kind = list if isinstance(like, tuple) else int | float if isinstance(like, float) else type(like)
+        if not isinstance(value, kind):
+            return None
+        values[name] = tuple(value) if isinstance(value, list) else value
+    numbers = [*values["shape"], *values["spacing_mm"], *values["volume_ml"].values(), *values["seconds"].values()]
+    whole = len(values["shape"]) == len(values["spacing_mm"]) == 3 and "network" in values["seconds"]
+    return CaseResult(**values) if whole and all(isinstance(n, int | float) for n in numbers) else None
 
 
 class Watcher:
@@ -45,5 +69,7 @@ class Watcher:
     def case_started(self, case: str) -> None: ...
 
     def patches_done(self, done: int, total: int) -> None: ...
+
+    def case_noted(self, case: str, note: str) -> None: ...
 
     def case_ended(self, result: CaseResult) -> None: ...

@@ -19,6 +19,10 @@ class Watchers(Watcher):
         for watcher in self._watchers:
             watcher.patches_done(done, total)
 
+    def case_noted(self, case: str, note: str) -> None:
+        for watcher in self._watchers:
+            watcher.case_noted(case, note)
+
     def case_ended(self, result: CaseResult) -> None:
         for watcher in self._watchers:
             watcher.case_ended(result)

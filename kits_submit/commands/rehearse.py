@@ -78,8 +78,8 @@ def _judge(rehearsal: Rehearsal, budget: Budget, touched: list[str]) -> None:
 
 
 def _refuse_unusable(source: Path, output: Path | None) -> None:
-    from kits_submit.batch.manifest import MANIFEST
     from kits_submit.files.cases import find_cases
+    from kits_submit.files.output import MANIFEST
 
     find_cases(source)
     if output is not None and (output / MANIFEST).exists():

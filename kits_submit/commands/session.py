@@ -14,6 +14,7 @@ from kits_submit.batch.budget import Fit, check_fit
 from kits_submit.batch.fallback import Background, counts_as_failure
 from kits_submit.batch.ledger import Ledger
 from kits_submit.batch.manifest import Provenance
+from kits_submit.batch.outcome import CaseResult
 from kits_submit.batch.runner import run_cases
 from kits_submit.batch.watchers import Watchers
 from kits_submit.checks.parity import trust
@@ -23,9 +24,11 @@ from kits_submit.console import close, say, show
 from kits_submit.engine.model import load_model
 from kits_submit.engine.select import select_engine
 from kits_submit.errors import InputError, KitsError, batch_exit_code
-from kits_submit.files.cases import Case, find_cases, find_masks, prediction_path
+from kits_submit.files.cases import Case, find_cases, find_masks
+from kits_submit.files.left_out import left_out
 from kits_submit.files.output import SCORES, output_folder
-from kits_submit.files.upload import write_upload
+from kits_submit.files.targets import check_targets, name_error
+from kits_submit.files.upload import ARCHIVE, write_upload
 from kits_submit.report.pictures import draw_picture
 from kits_submit.report.progress import Progress
 from kits_submit.report.tables import case_table
@@ -68,9 +71,11 @@ class Session:
     def __init__(self, request: Request) -> None:
         self._request = request
         Settings(request.protocol)
-        self._cases = find_cases(request.source)
+        self._cases = find_cases(request.source, request.output)
         self._images = {case.case_id: case.image for case in self._cases}
         self._truths = _truths(self._cases, request.labels)
+        images = [image for image in self._images.values() if image is not None]
+        check_targets(self._cases, request.output, [*images, *self._truths.values(), request.model])
         self._model = load_model(request.model)
         selection = select_engine(request.device, self._model, require_gpu=request.require_gpu)
         trust(selection, self._model)
@@ -83,10 +88,17 @@ class Session:
         Raises:
             OutputError: the folder or a summary cannot be written.
         """
-        with output_folder(self._request.output):
-            ledger = Ledger(self._cases, self._request.output, self._made_by, fresh=self._request.fresh)
+        request = self._request
+        rest = left_out(request.source, request.output, self._cases, self._truths.values())
+        if rest:
+            say(f"note: {rest}")
+        summaries = (*(SCORES if self._truths else ()), *((ARCHIVE,) if request.upload else ()))
+        with (
+            output_folder(request.output, summaries),
+            Ledger(self._cases, request.output, self._made_by, fresh=request.fresh) as ledger,
+        ):
             self._segment(ledger)
-            if self._request.pictures:
+            if request.pictures:
                 self._draw(ledger)
             return self._conclude(ledger)
 
@@ -106,16 +118,21 @@ class Session:
         amend = Background(self._cases, self._request.output) if wants_masks else None
         with Progress(len(waiting)) as progress:
             watcher = Watchers(ledger, progress)
-            for result in fit.refused:
+            refused = [*fit.refused, *self._unnameable(waiting)]
+            for result in refused:
                 watcher.case_ended(result if amend is None else amend(result))
-            too_large = {result.case for result in fit.refused}
-            fitting = [case for case in waiting if case.case_id not in too_large]
+            impossible = {result.case for result in refused}
+            fitting = [case for case in waiting if case.case_id not in impossible]
             if fitting:
                 by = self._made_by
                 run_cases(
                     fitting, self._request.output, by.model, by.selection, watcher,
                     plan=by.plan, jobs=self._request.jobs, amend=amend,
                 )  # fmt: skip
+
+    def _unnameable(self, cases: Sequence[Case]) -> list[CaseResult]:
+        errors = [(case, name_error(case, self._request.output)) for case in cases]
+        return [CaseResult(c.case_id, "failed", str(error), error.exit_code) for c, error in errors if error]
 
     def _draw(self, ledger: Ledger) -> None:
         """One picture a mask, `CASE.png`; a picture that fails is told and costs nothing else."""
@@ -126,7 +143,9 @@ class Session:
             try:
                 draw_picture(path, case, image, mask, self._truths.get(case), labels=self._model.recipe.labels)
             except KitsError as error:
-                say(f"no picture of {case}: {error}")
+                say(f"note: no picture of {case}: {error}")
+            else:
+                ledger.drew(case, path.name)
 
     def _conclude(self, ledger: Ledger) -> int:
         """Score, zip, write the manifest, print the tables and the last line; the exit code."""
@@ -141,7 +160,7 @@ class Session:
         if self._request.upload:
             failures += self._zip(ledger, told_already=bool(failures))
         code = batch_exit_code(kind for _, kind in failures)
-        ledger.write(code)
+        ledger.conclude(code)
         show(case_table(results, self._model.recipe.labels), None if report is None else render(report))
         close(failures, len(self._cases))
         return code
@@ -153,14 +172,16 @@ class Session:
         except InputError as error:
             say(f"failed: {error}")
             return [] if told_already else [(str(error), error.exit_code)]
+        ledger.summaries.append(ARCHIVE)
         return []
 
     def _masks(self, ledger: Ledger) -> dict[str, Path]:
         """The masks that stand after this run, by case."""
+        targets = {case.case_id: case.target for case in self._cases}
         return {
-            result.case: self._request.output / prediction_path(result.case, image)
+            result.case: self._request.output / targets[result.case]
             for result in ledger.results
-            if result.prediction is not None and (image := self._images[result.case]) is not None
+            if result.prediction is not None
         }
 
     def _score(self, ledger: Ledger) -> Report | None:
@@ -171,6 +192,7 @@ class Session:
         report = score_pairs(pairs, self._request.protocol)
         for name, write in zip(SCORES, (write_csv, write_json), strict=True):
             write(report, self._request.output / name)
+            ledger.summaries.append(name)
         return report
 
 

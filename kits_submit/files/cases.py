@@ -1,9 +1,9 @@
 """Find cases and masks on disk, in every layout that KiTS and its neighbours use. Reads names only, never voxels.
 
-Layouts, one level deep:
+Layouts, one level deep (docs/layouts.md has them all, each with what is written):
 
     case_00000/imaging.nii.gz [+ segmentation.nii.gz]     KiTS19, KiTS21 (aggregated_MAJ_seg.nii.gz), KiTS23
-    case_00000.nii.gz, case_00000_0000.nii.gz             flat; nnU-Net's channel suffix
+    case_00000.nii.gz, anything_0000.nii.gz               flat; nnU-Net's channel suffix, labels in labelsTr
     imaging_00000.nii.gz [+ segmentation_00000.nii.gz]    KiTS19's flat download
     anything.nii.gz                                       a file without a KiTS number keeps its own name
     images/ct/anything.mha                                Grand Challenge; its masks keep the file's whole name
@@ -11,33 +11,37 @@ Layouts, one level deep:
     case_00000_seg.nii.gz, case_00000_pred.nii.gz         masks: what others write
     images/kidney-tumor-and-cyst/anything.mha             masks: what KiTS21's later container writes
 
-Each may be `.nii.gz`, `.nii` or `.mha`. A folder that holds none of these but a `data` or `dataset` folder (the KiTS
-repositories) or a folder of Grand Challenge's is entered.
+Each may be `.nii.gz`, `.nii` or `.mha`, in any case of letters. A folder that holds none of these but a `data` or
+`dataset` folder (the KiTS repositories), nnU-Net's `imagesTr` or Grand Challenge's `images/ct`, or one other folder in
+`images`, is entered. What is hidden is never looked at.
 """
 
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from kits_submit.errors import InputError
+from kits_submit.files.elsewhere import images_elsewhere
+from kits_submit.files.names import (
+    IMAGE_NAMES,
+    MASK_NAMES,
+    SUFFIXES,
+    belongs,
+    case_id,
+    is_case_name,
+    is_mask,
+    kind,
+    stem,
+)
 
-IMAGE_NAMES = ("imaging",)
-MASK_NAMES = ("segmentation", "aggregated_MAJ_seg", "prediction")
-SUFFIXES = (".nii.gz", ".nii", ".mha")
 GRAND_CHALLENGE_IMAGES = Path("images", "ct")  # below /input, and below /output where the masks go
 GRAND_CHALLENGE_MASKS = Path("images", "kidney-tumor-and-cyst")
 
-_NUMBERED = re.compile(
-    r"(?:(?P<kind>case|imaging|segmentation|prediction)_)?(?P<number>\d{1,9})"
-    r"(?:(?P<channel>_0000)|_(?P<mask>seg|segmentation|pred|prediction))?"
-)
-_KIND = re.compile(r"(?P<kind>imaging|segmentation|prediction)_.+")
-_INNER_FOLDERS = (Path("data"), Path("dataset"), GRAND_CHALLENGE_IMAGES)
-_INNER_MASK_FOLDERS = (GRAND_CHALLENGE_MASKS, *_INNER_FOLDERS)
+_INNER_FOLDERS = (Path("data"), Path("dataset"), Path("imagesTr"), Path("imagesTs"))
+_LABEL_FOLDERS = {"imagesTr": "labelsTr", "imagesTs": "labelsTs"}  # nnU-Net's
 
 
 @dataclass(frozen=True)
@@ -46,12 +50,14 @@ class Case:
 
     - `case_id`: `case_00042`, or the file's own name where it has no KiTS number.
     - `image`: None where the case folder holds no image; the pipeline fails that case alone.
+    - `keeps_name`: its mask is called as the case is (nnU-Net's evaluation), not as KiTS19's upload asks for.
     """
 
     case_id: str
     image: Path | None
     label: Path | None = None
     folder: Path | None = None
+    keeps_name: bool = False
 
     @property
     def number(self) -> int | None:
@@ -59,25 +65,13 @@ class Case:
         digits = self.case_id.removeprefix("case_")
         return int(digits) if self.case_id.startswith("case_") and digits.isdigit() else None
 
-
-def stem(path: Path) -> str | None:
-    """A NIfTI or MetaImage file's name without its suffix; None for any other or a hidden file."""
-    for suffix in SUFFIXES:
-        if path.name.endswith(suffix) and not path.name.startswith(".") and path.name != suffix:
-            return path.name.removesuffix(suffix)
-    return None
-
-
-def case_id(name: str) -> str:
-    """`case_00042` for any of KiTS's names of case 42, else the name without its kind.
-
-    >>> [case_id(n) for n in ("imaging_00042", "case_42_0000", "prediction_00042", "liver_7")]
-    ['case_00042', 'case_00042', 'case_00042', 'liver_7']
-    """
-    match = _NUMBERED.fullmatch(name)
-    if match:
-        return f"case_{int(match['number']):05d}"
-    return name.removeprefix(f"{_kind(name)}_")
+    @property
+    def target(self) -> Path:
+        """Where its mask goes, below the output folder."""
+        image = self.image or Path("imaging.nii.gz")
+        if self.keeps_name:
+            return Path(f"{self.case_id}{_suffix(image)}")
+        return prediction_path(self.case_id, image)
 
 
 def prediction_name(case: str, suffix: str = ".nii.gz") -> str:
@@ -91,35 +85,44 @@ def prediction_path(case: str, image: Path) -> Path:
 
     `prediction_00042.nii.gz`; for a Grand Challenge image `images/kidney-tumor-and-cyst/` and the image's own name.
     """
-    if image.suffix != ".mha":
-        return Path(prediction_name(case))
-    if _is_grand_challenge(image.parent):
+    if _suffix(image) == ".mha" and _is_grand_challenge(image.parent):
         return GRAND_CHALLENGE_MASKS / image.name
-    return Path(prediction_name(case, image.suffix))
+    return Path(prediction_name(case, _suffix(image)))
 
 
-def find_cases(source: Path) -> list[Case]:
+def _suffix(image: Path) -> str:
+    """Of a mask of this image."""
+    return ".mha" if image.suffix.lower() == ".mha" else ".nii.gz"
+
+
+def find_cases(source: Path, output: Path | None = None) -> list[Case]:
     """The cases of a folder, of one case folder, or of a single file, sorted by name.
+
+    Args:
+        output: a folder that this program writes into, and which holds no case wherever it lies.
 
     Raises:
         InputError: nothing there, no case in it, or one case twice.
     """
     if source.is_file():
         return [_single(source)]
-    folder = _enter(source)
+    folder = enter(source)
     if _named(folder, IMAGE_NAMES):
         return [_case_folder(folder)]
-    entries = _listing(folder)
+    entries = [entry for entry in _listing(folder) if output is None or not _same(entry, output)]
     cases = [_case_folder(entry) for entry in entries if _is_dir(entry) and _is_case_folder(entry)]
-    labels = _labels_beside(entries)
-    for path, name in _volumes(entries):
-        if _kind(name) not in ("segmentation", "prediction") and name not in MASK_NAMES:
+    labels = _labels_beside(entries) | _labels_in_sibling(folder)
+    volumes = _volumes(entries)
+    names = {name for _, name in volumes}
+    for path, name in volumes:
+        if kind(name) not in ("segmentation", "prediction") and name not in MASK_NAMES and not belongs(name, names):
             case = name if _is_grand_challenge(folder) else case_id(name)
             cases.append(Case(case, image=path, label=labels.get(case)))
     if not cases:
         raise InputError(
             "no case found",
-            fix="expected case_00000/imaging.nii.gz, case_00000.nii.gz or imaging_00000.nii.gz in it",
+            fix="expected case_00000/imaging.nii.gz, case_00000.nii.gz or imaging_00000.nii.gz in it"
+            + images_elsewhere(folder),
             path=source,
         )
     _refuse_duplicates(((case.case_id, case.image or case.folder or folder) for case in cases), source)
@@ -148,12 +151,12 @@ def list_masks(source: Path) -> list[tuple[str, Path]]:
         if name is None:
             raise _not_nifti(source)
         return [(_own_id(source, name), source)]
-    folder = _enter(source, _INNER_MASK_FOLDERS)
+    folder = enter(source, GRAND_CHALLENGE_MASKS)
     entries = _listing(folder)
     found = [(case_id(entry.name), mask) for entry in entries if _is_dir(entry) for mask in _named(entry, MASK_NAMES)]
-    flat = [(case_id(name), path) for path, name in _volumes(entries) if _is_mask(name)]
+    flat = [(case_id(name), path) for path, name in _volumes(entries) if is_mask(name)]
     labelled = _labels_beside(entries)  # images of the bare name may stand beside these
-    found += [(case, path) for case, path in flat if case not in labelled or _kind(stem(path) or "")]
+    found += [(case, path) for case, path in flat if case not in labelled or kind(stem(path) or "")]
     if not found:
         found = [(case_id(folder.absolute().name), mask) for mask in _named(folder, MASK_NAMES)]
     if not found:
@@ -188,11 +191,27 @@ def _case_folder(folder: Path, image: Path | None = None) -> Case:
 
 def _labels_beside(entries: list[Path]) -> dict[str, Path]:
     """`segmentation_00000.nii.gz` of a flat folder, by case."""
-    return {case_id(name): path for path, name in _volumes(entries) if _kind(name) == "segmentation"}
+    return {case_id(name): path for path, name in _volumes(entries) if kind(name) == "segmentation"}
+
+
+def _labels_in_sibling(folder: Path) -> dict[str, Path]:
+    """nnU-Net's: `labelsTr/x.nii.gz` of `imagesTr/x_0000.nii.gz`, by case."""
+    labels = folder.absolute().parent / _LABEL_FOLDERS.get(folder.absolute().name, "")
+    if folder.absolute().name not in _LABEL_FOLDERS or not _is_dir(labels):
+        return {}
+    return {case_id(name): path for path, name in _volumes(_listing(labels))}
 
 
 def _is_grand_challenge(folder: Path) -> bool:
-    return folder.absolute().parts[-2:] == GRAND_CHALLENGE_IMAGES.parts
+    """`images/ct`, or another folder under `images` of the container's input."""
+    return folder.absolute().parts[-2:-1] == GRAND_CHALLENGE_IMAGES.parts[:1]
+
+
+def _same(one: Path, other: Path) -> bool:
+    try:
+        return one.samefile(other)
+    except OSError:
+        return False
 
 
 def _is_dir(path: Path) -> bool:
@@ -211,32 +230,15 @@ def _is_file(path: Path) -> bool:
 
 
 def _is_case_folder(folder: Path) -> bool:
-    return bool(_named(folder, IMAGE_NAMES + MASK_NAMES)) or _kind_of_case(folder.name)
-
-
-def _kind_of_case(name: str) -> bool:
-    match = _NUMBERED.fullmatch(name)
-    return match is not None and match["kind"] == "case"
-
-
-def _is_mask(name: str) -> bool:
-    return name not in IMAGE_NAMES + MASK_NAMES and _kind(name) != "imaging" and not name.endswith("_0000")
-
-
-def _kind(name: str) -> str:
-    numbered = _NUMBERED.fullmatch(name)
-    if numbered and numbered["mask"]:
-        return "segmentation" if numbered["mask"].startswith("seg") else "prediction"
-    match = _KIND.fullmatch(name)
-    return match["kind"] if match else ""
+    return bool(_named(folder, IMAGE_NAMES + MASK_NAMES)) or is_case_name(folder.name)
 
 
 def _named(folder: Path, names: Iterable[str]) -> list[Path]:
     """The files of these names, at most one a name: `.nii.gz` before `.nii`."""
     found = []
     for name in names:
-        present = [path for suffix in SUFFIXES if _is_file(path := folder / f"{name}{suffix}")]
-        found += present[:1]
+        spelled = [f"{name}{ending}" for suffix in SUFFIXES for ending in (suffix, suffix.upper())]
+        found += [path for file in spelled if _is_file(path := folder / file)][:1]
     return found[:1] if names is MASK_NAMES else found
 
 
@@ -247,20 +249,50 @@ def _volumes(entries: list[Path]) -> list[tuple[Path, str]]:
 
 
 def _listing(folder: Path) -> list[Path]:
+    """What a folder holds and does not hide."""
     try:
-        return sorted(Path(entry.path) for entry in os.scandir(folder))
+        return sorted(Path(entry.path) for entry in os.scandir(folder) if not entry.name.startswith("."))
     except OSError as error:
         raise InputError(f"cannot be listed ({error.strerror})", fix="make it readable", path=folder) from None
 
 
-def _enter(source: Path, inside: tuple[Path, ...] = _INNER_FOLDERS) -> Path:
+def enter(source: Path, challenge: Path = GRAND_CHALLENGE_IMAGES) -> Path:
+    """The folder that holds the cases: `source`, or the one in it that a repository or a challenge keeps them in.
+
+    Args:
+        challenge: Grand Challenge's folder of what is looked for.
+
+    Raises:
+        InputError: no such folder, or it cannot be listed.
+    """
     if not source.is_dir():
         raise InputError("no such file or folder", fix="check the path, and in a container the mount", path=source)
     entries = _listing(source)
-    if any(stem(entry) for entry in entries) or any(_is_dir(entry) and _is_case_folder(entry) for entry in entries):
+    if any(_is_dir(entry) and _is_case_folder(entry) for entry in entries):
         return source
-    inner = [source / name for name in inside if _is_dir(source / name)]
+    names = [name for _, name in _volumes(entries)]
+    inner = [source / name for name in _INNER_FOLDERS if _is_dir(source / name)]
+    if _is_dir(source / challenge.parts[0]) and not inner:
+        inner = _challenge_folders(source, challenge)
+    if _named(source, IMAGE_NAMES) or any(kind(name) != "prediction" for name in names) or (names and not inner):
+        return source
     return inner[0] if inner else source
+
+
+def _challenge_folders(source: Path, wanted: Path) -> list[Path]:
+    """`images/ct` or what else is wanted, or the only folder beside it.
+
+    Raises:
+        InputError: several, and none of them is the one wanted.
+    """
+    images = source / wanted.parts[0]
+    folders = [entry for entry in _listing(images) if _is_dir(entry)]
+    if source / wanted in folders:
+        return [source / wanted]
+    if len(folders) > 1:
+        named = ", ".join(entry.name for entry in folders[:5])
+        raise InputError(f"it holds several folders ({named})", fix=f"give one, or {wanted}", path=images)
+    return folders
 
 
 def _refuse_duplicates(found: Iterable[tuple[str, Path]], source: Path) -> None:
@@ -268,9 +300,15 @@ def _refuse_duplicates(found: Iterable[tuple[str, Path]], source: Path) -> None:
     for case, path in found:
         if case in seen:
             raise InputError(
-                f"{case} is there twice: {seen[case].name} and {path.name}", fix="keep one of the two", path=source
+                f"{case} is there twice: {_below(seen[case], source)} and {_below(path, source)}",
+                fix="keep one of the two",
+                path=source,
             )
         seen[case] = path
+
+
+def _below(path: Path, source: Path) -> Path:
+    return path.relative_to(source) if path.is_relative_to(source) else path
 
 
 def _not_nifti(path: Path) -> InputError:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import threading
 import time
 from collections.abc import Callable
@@ -10,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from kits_submit.batch.manifest import MANIFEST
+from kits_submit.batch.journal import entries
 from kits_submit.rehearsal.cage import Cage
 from kits_submit.rehearsal.sampling import Sample, Sampler, Usage, usage
 from kits_submit.rehearsal.terms import Budget
@@ -114,12 +113,9 @@ class _Lines:
 
 
 def _spans(output: Path) -> list[tuple[str, str, tuple[float, float]]]:
-    """(case, status, start and end) of the cases that `run.json` knows, in the order in which they ran."""
-    try:
-        entries = json.loads((output / MANIFEST).read_bytes())["cases"]
-        spans = [(entry["case"], entry["status"], (entry["started"], entry["ended"])) for entry in entries]
-    except (OSError, ValueError, KeyError):
-        return []
+    """(case, status, start and end) of the cases that were recorded, in the order in which they ran."""
+    found = [entry for entry in entries(output).values() if {"status", "started", "ended"} <= entry.keys()]
+    spans = [(entry["case"], entry["status"], (entry["started"], entry["ended"])) for entry in found]
     return sorted(spans, key=lambda span: span[2])
 
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 def rehearsal_tables(rehearsal: Rehearsal, budget: Budget, cage: str, limits: Sequence[Limit]) -> list[Table]:
     """What a rehearsal took, a row a case, and how each limit was held."""
     from rich.table import Table
+    from rich.text import Text
 
     taken = Table(title=f"Rehearsed: {cage}", title_justify="left")
     for heading in ("case", "status", "seconds", "peak MB", "memory GB s", "GPU peak MB", "GPU GB s"):
@@ -33,5 +34,5 @@ def rehearsal_tables(rehearsal: Rehearsal, budget: Budget, cage: str, limits: Se
     for heading in ("limit", "enforced", "how"):
         held.add_column(heading)
     for limit in limits:
-        held.add_row(limit.name, "yes" if limit.enforced else "[yellow]no[/yellow]", limit.how)
+        held.add_row(limit.name, "yes" if limit.enforced else Text("no", "yellow"), limit.how)
     return [taken, held]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from types import TracebackType
 from typing import Self
 
 from kits_submit.batch.outcome import CaseResult, Watcher
-from kits_submit.console import debugging, say
+from kits_submit.console import debugging, say, say_trace
+from kits_submit.errors import printable
 
 
 class Progress(Watcher):
@@ -19,13 +21,13 @@ class Progress(Watcher):
 
         console = Console(stderr=True)
         self._bars = Bars(
-            TextColumn("{task.description:<24}"),
+            TextColumn("{task.description:<24}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
             TimeRemainingColumn(),
             console=console,
-            disable=not console.is_terminal,
+            disable=not sys.stderr.isatty(),
         )
         self._cases = self._bars.add_task("cases", total=cases)
         self._patches = self._bars.add_task("patches", total=None)
@@ -40,7 +42,7 @@ class Progress(Watcher):
         self._bars.stop()
 
     def case_started(self, case: str) -> None:
-        self._bars.reset(self._patches, total=None, description=f"  {case} patches")
+        self._bars.reset(self._patches, total=None, description=f"  {printable(case)} patches")
 
     def patches_done(self, done: int, total: int) -> None:
         self._bars.update(self._patches, completed=done, total=total)
@@ -52,5 +54,5 @@ class Progress(Watcher):
             instead = "; an all-background mask stands in its place" if result.prediction else ""
             say(f"failed: {result.case}: {result.error}{instead}")
             if debugging():
-                say(result.trace)
+                say_trace(result.trace)
             self._bars.start()

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from kits_submit.batch.outcome import CaseResult
+from kits_submit.errors import printable
 from kits_submit.labels import LabelSet
 
 if TYPE_CHECKING:
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 def case_table(results: Sequence[CaseResult], labels: LabelSet) -> Table:
     """A row a case."""
     from rich.table import Table
+    from rich.text import Text
 
     table = Table(title="Segmented", title_justify="left")
     names = [labels.names[number] for number in labels.foreground]
@@ -23,14 +25,14 @@ def case_table(results: Sequence[CaseResult], labels: LabelSet) -> Table:
         table.add_column(heading, justify="left" if heading == "case" else "right")
     for result in results:
         if result.error:
-            table.add_row(result.case, f"[red]{result.status}[/red]")
+            table.add_row(printable(result.case), Text(result.status, "red"))
             continue
         table.add_row(
-            result.case,
+            printable(result.case),
             " ".join(str(n) for n in result.shape),
             " ".join(f"{s:.3g}" for s in result.spacing_mm),
             result.orientation,
-            *(f"{result.volume_ml[name]:.1f}" for name in names),
+            *(f"{result.volume_ml.get(name, 0.0):.1f}" for name in names),
             f"{result.seconds['network']:.1f}",
             f"{result.wall_seconds:.1f}",
             f"{result.peak_mb:.0f}",

@@ -252,13 +252,13 @@ def test_an_earlier_runs_scores_are_not_left_as_this_ones(cases, tmp_path, thres
     assert not (out / "scores.csv").exists()
 
 
-def test_an_earlier_mask_survives_a_failing_run(cases, tmp_path, threshold_model):
+def test_no_mask_of_an_earlier_run_stands_for_a_case_that_fails_now(cases, tmp_path, threshold_model):
     out = tmp_path / "out"
     assert run("run", cases, out, "--model", threshold_model()) == 0
-    before = (out / "prediction_00001.nii.gz").read_bytes()
     (cases / "case_00001" / "imaging.nii.gz").write_bytes(b"")
     assert run("run", cases, out, "--model", threshold_model()) == 4
-    assert (out / "prediction_00001.nii.gz").read_bytes() == before
+    assert not (out / "prediction_00001.nii.gz").exists()
+    assert (out / "prediction_00002.nii.gz").exists()
 
 
 def test_sigterm_ends_with_its_code_and_no_stray_file(tmp_path, threshold_model):

@@ -14,6 +14,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from kits_submit.engine.model import Model, load_model
 from tests.conftest import ROOT, write_threshold_model
 
 ENTRYPOINT = ROOT / "entrypoint.py"
@@ -86,3 +87,8 @@ def rows(output: Path) -> dict[str, dict[str, Any]]:
 
 def files(folder: Path) -> list[str]:
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if not path.is_dir())
+
+
+@pytest.fixture(scope="session")
+def loaded(model: Path) -> Model:
+    return load_model(model)

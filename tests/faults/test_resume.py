@@ -12,6 +12,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from kits_submit.batch.journal import entries
 from tests.conftest import save, write_threshold_model
 from tests.faults.conftest import clean, command, drive, files, labels_of, manifest, mask, rows, scan
 
@@ -67,7 +68,8 @@ def test_a_stopped_batch_is_resumed_where_it_stopped(cases, tmp_path, model, sen
     assert 2 <= len(done) < CASES
     assert all(whole(out, name) for name in done)
     assert manifest(out)["exit_code"] is None
-    proven = [entry["prediction"] for entry in manifest(out)["cases"] if entry["status"] == "done"]
+    assert (out / "run.jsonl").exists() == (sent == signal.SIGKILL)
+    proven = [entry["prediction"] for entry in entries(out).values() if entry["status"] == "done"]
     assert set(done[:1]) <= set(proven) <= set(done)
     (out / ".prediction_00005.nii.gz.abcdefgh.part").write_bytes(b"half")  # as a kill in the middle of a write leaves
     before = {name: (out / name).stat().st_mtime_ns for name in proven}
@@ -80,9 +82,9 @@ def test_a_stopped_batch_is_resumed_where_it_stopped(cases, tmp_path, model, sen
     assert {name: (out / name).stat().st_mtime_ns for name in proven} == before
     assert files(out) == [*names(), "run.json"]
     assert all(whole(out, name) for name in names())
-    entries = manifest(out)["cases"]
-    assert [entry["case"] for entry in entries] == [f"case_0000{number}" for number in range(CASES)]
-    assert [entry.get("kept", False) for entry in entries] == [name in proven for name in names()]
+    ended_with = manifest(out)["cases"]
+    assert [entry["case"] for entry in ended_with] == [f"case_0000{number}" for number in range(CASES)]
+    assert [entry.get("kept", False) for entry in ended_with] == [name in proven for name in names()]
     assert manifest(out)["exit_code"] == 0
 
 
