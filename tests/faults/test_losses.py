@@ -174,13 +174,21 @@ def test_hidden_folders_and_the_outputs_own_are_no_cases(source, model):
         assert sorted(rows(out)) == ["case_00001", "case_00003"]
 
 
-@pytest.mark.parametrize("beside", ["case_00001_seg", "case_00001-label", "case_00001_0000_mask", "case_00001_0001"])
+@pytest.mark.parametrize("beside", ["case_00001-label", "case_00001_0000_mask", "case_00001_0001"])
 def test_what_belongs_to_an_image_is_no_case(source, tmp_path, model, beside):
     save(source / ("case_00001_0000.nii.gz" if "_000" in beside else "case_00001.nii.gz"), scan())
     save(source / f"{beside}.nii.gz", labels_of(scan()))
     ended = drive(source, tmp_path / "out", "--model", model, "--device", "cpu")
     assert (ended.code, sorted(rows(tmp_path / "out"))) == (0, ["case_00001"])
     assert f"1 in {source} taken for no case: {beside}.nii.gz" in ended.last
+
+
+def test_a_label_map_called_as_others_call_it_is_scored_against(source, tmp_path, model):
+    save(source / "case_00001.nii.gz", scan())
+    save(source / "case_00001_seg.nii.gz", labels_of(scan()))
+    ended = drive(source, tmp_path / "out", "--model", model, "--device", "cpu")
+    assert (ended.code, ended.lines, sorted(rows(tmp_path / "out"))) == (0, [], ["case_00001"])
+    assert (tmp_path / "out" / "scores.csv").is_file()
 
 
 @pytest.mark.parametrize("entry", [{"status": None}, {"volume_ml": None}, {"seconds": {}}, {"shape": [1]}, {"notes": 3},
