@@ -7,7 +7,7 @@ import pytest
 
 from evaluation.decisions.compare import Change, compare
 from evaluation.decisions.summary import aggregate
-from evaluation.decisions.tests import LEVEL, sign_flip
+from evaluation.decisions.tests import LEVEL, sign_flip_adjusted
 from evaluation.report import Report, Row
 from evaluation.tables.comparison import render_comparison
 from kits_submit.errors import InputError
@@ -99,7 +99,7 @@ def test_of_many_measures_of_equal_runs_nothing_is_better() -> None:
     called = 0
     for _ in range(300):
         shared = draw.normal(0, 0.5, (12, 3)).repeat(14, axis=1)[:, :41]
-        _, adjusted = sign_flip(shared + draw.normal(0, 0.5, (12, 41)))
+        _, adjusted = sign_flip_adjusted(shared + draw.normal(0, 0.5, (12, 41)))
         called += adjusted.min() < LEVEL
     assert called <= 26
 
