@@ -25,6 +25,7 @@ _BLOCK = 2_000_000  # numbers drawn at a time
 _ALL_SIGNS = 13  # cases up to which every pattern of signs is counted, not a sample of them
 _SAME = 1e-9  # statistics that differ by less are equal
 _DECIMALS = 9
+_PATTERNS = 40  # of signs, a column: with fewer each column's smallest p alone would use up the 5 %
 
 
 def sign_flip(differences: Floats, *, flips: int = FLIPS) -> Floats:
@@ -49,6 +50,8 @@ def sign_flip(differences: Floats, *, flips: int = FLIPS) -> Floats:
 def sign_flip_adjusted(differences: Floats, *, flips: int = FLIPS) -> tuple[Floats, Floats]:
     """p of each column as `sign_flip`, and p adjusted for all columns.
 
+    Where few cases give few patterns, columns are compared by their sums at a length of 1 (maxT), not by p (minP).
+
     Worked: columns 1, 1, 1 and 1, -1, 0. Up to a sign of the whole, the patterns + + +, - + +, + - +, + + - have sums
     3, 1, 1, 1 and 0, 2, 2, 0, so p of 1/4, 1, 1, 1 and 1, 1/2, 1/2, 1. The smaller of each pattern is 1/4, 1/2, 1/2, 1:
     the first column's 1/4 is reached once, adjusted p = 0.25; the second's p of 1 always.
@@ -58,10 +61,11 @@ def sign_flip_adjusted(differences: Floats, *, flips: int = FLIPS) -> tuple[Floa
     ordered = np.sort(reached, axis=0)
     places = [np.searchsorted(ordered[:, column], reached[:, column]) for column in range(reached.shape[1])]
     p = 1.0 - np.array(places, np.float64).reshape(len(places), -1).T / max(1, len(reached))
-    order = np.argsort(p[0], kind="stable")
-    smallest = np.minimum.accumulate(p[:, order[::-1]], axis=1)[:, ::-1]
+    scale = p if len(p) >= _PATTERNS * p.shape[1] else -reached
+    order = np.argsort(scale[0], kind="stable")
+    smallest = np.minimum.accumulate(scale[:, order[::-1]], axis=1)[:, ::-1]
     adjusted = np.empty(len(order))
-    adjusted[order] = np.maximum.accumulate((smallest <= p[0, order] + _SAME).mean(axis=0))
+    adjusted[order] = np.maximum.accumulate((smallest <= scale[0, order] + _SAME).mean(axis=0))
     return p[0], adjusted
 
 

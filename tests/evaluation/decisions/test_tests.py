@@ -33,7 +33,7 @@ def test_adjusted_p_by_hand() -> None:
 
 
 def test_both_columns_at_their_farthest_by_hand() -> None:
-    """1 1 1 and 1 1 0: p of + + + are 1/4 and 1/2, of + + - 1 and 1/2: the second's 1/2 is reached by two of four."""
+    """1 1 1 and 1 1 0: sums of + + + are 3 and 2, of + + - 1 and 2: the second is reached by two of four patterns."""
     p, adjusted = sign_flip_adjusted(np.array([[1.0, 1.0], [1.0, 1.0], [1.0, 0.0]]))
     assert p.tolist() == [0.25, 0.5]
     assert adjusted.tolist() == [0.25, 0.5]
