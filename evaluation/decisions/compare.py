@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from evaluation.decisions.intervals import Floats, Interval, intervals95
-from evaluation.decisions.tests import LEVEL, sign_flip
+from evaluation.decisions.tests import LEVEL, sign_flip_adjusted
 from evaluation.kits import badness
 from evaluation.report import Report, Row
 from kits_submit.errors import InputError
@@ -27,7 +27,7 @@ class Change:
 
     - `difference`: mean. `median`: of the differences. `ci95`: of the mean, of this key alone; None
       where all differences are equal.
-    - `p`: two-sided, by flipping signs. `p_adjusted`: for all keys of the comparison (`tests.sign_flip`).
+    - `p`: two-sided, by flipping signs. `p_adjusted`: for all keys of the comparison (`tests.sign_flip_adjusted`).
     - `better`, `worse`: cases in which B is better or worse than A.
     - `most_changed`: (case, A, B), largest difference first, with the sign that volume errors have.
     """
@@ -87,7 +87,7 @@ def compare(a: Report, b: Report, names: tuple[str, str]) -> Comparison:
     differences[np.abs(differences) < EQUAL] = 0.0
     judged = np.array([badness(key) != 0 for key in a.keys])
     p, adjusted = np.ones(len(a.keys)), np.ones(len(a.keys))
-    p[judged], adjusted[judged] = sign_flip(differences[:, judged])
+    p[judged], adjusted[judged] = sign_flip_adjusted(differences[:, judged])
     limits = [(-1.0, 1.0) if badness(key) == -1 else (-np.inf, np.inf) for key in a.keys]
     intervals = intervals95(differences, limits)
     changes = {}

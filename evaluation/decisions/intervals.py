@@ -73,7 +73,7 @@ def pooled_interval95(above: Floats, below: Floats, most: float | None = None) -
         above, below: of each case.
         most: trials at most, the number of lesions; None for a rate that is no count.
     """
-    from scipy.stats import norm, t
+    from scipy.stats import norm
 
     n, whole = len(above), float(below.sum())
     if n < 2 or whole <= 0:
@@ -83,7 +83,6 @@ def pooled_interval95(above: Floats, below: Floats, most: float | None = None) -
     trials = rate * (1 - rate) / spread if spread > 0 else whole
     trials = min(trials, whole if most is None else most)
     z = float(norm.ppf(0.975))
-    trials *= (z / float(t.ppf(0.975, n - 1))) ** 2
     middle = (rate + z**2 / (2 * trials)) / (1 + z**2 / trials)
     half = z * np.sqrt(rate * (1 - rate) / trials + z**2 / (4 * trials**2)) / (1 + z**2 / trials)
     return max(0.0, float(middle - half)), min(1.0, float(middle + half))

@@ -180,7 +180,7 @@ def _duels(names: Sequence[str], table: Floats) -> list[Duel]:
     differences = np.concatenate((dice[:, a] - dice[:, b], sd[:, a] - sd[:, b]), axis=1)
     differences[np.abs(differences) < EQUAL] = 0.0
     flips = min(max(FLIPS, int(4 * differences.shape[1] / LEVEL)), _MOST_FLIPS)
-    p = holm(sign_flip(differences, flips=flips)[0])
+    p = holm(sign_flip(differences, flips=flips))
     means = differences.mean(axis=0)
     pairs = len(a)
     return [

@@ -114,7 +114,7 @@ def _notes(comparison: Comparison) -> list[str]:
     changes = comparison.changes
     judged = sum(badness(key) != 0 for key in changes)
     notes = [
-        f"p: signs flipped at random, adjusted for all {judged} measures at once (maxT, Westfall and Young)",
+        f"p: signs flipped at random, adjusted for all {judged} measures at once (Westfall and Young)",
         f"intervals: of the mean difference, each measure's own; {METHOD}",
     ]
     if any(badness(key) == 2 for key in changes):

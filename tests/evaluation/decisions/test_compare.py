@@ -7,7 +7,7 @@ import pytest
 
 from evaluation.decisions.compare import Change, compare
 from evaluation.decisions.summary import aggregate
-from evaluation.decisions.tests import LEVEL, sign_flip
+from evaluation.decisions.tests import LEVEL, sign_flip_adjusted
 from evaluation.report import Report, Row
 from evaluation.tables.comparison import render_comparison
 from kits_submit.errors import InputError
@@ -94,14 +94,14 @@ def test_five_cases_cannot_decide_and_six_can() -> None:
 
 
 def test_of_many_measures_of_equal_runs_nothing_is_better() -> None:
-    """Of 300 comparisons of equals over 41 measures about 15 may say anything, not 100; 27 have a chance of 0.2 %."""
+    """Of 200 comparisons of equals over 41 measures about 10 may say anything, not 66; 20 have a chance of 0.3 %."""
     draw = np.random.default_rng(7)
     called = 0
-    for _ in range(300):
-        shared = draw.normal(0, 0.5, (12, 3)).repeat(14, axis=1)[:, :41]
-        _, adjusted = sign_flip(shared + draw.normal(0, 0.5, (12, 41)))
+    for _ in range(200):
+        shared = draw.normal(0, 0.5, (10, 3)).repeat(14, axis=1)[:, :41]
+        _, adjusted = sign_flip_adjusted(shared + draw.normal(0, 0.5, (10, 41)))
         called += adjusted.min() < LEVEL
-    assert called <= 26
+    assert called <= 19
 
 
 def test_undefined_values_are_left_out_of_their_key_alone() -> None:

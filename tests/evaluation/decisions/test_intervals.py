@@ -71,14 +71,13 @@ def test_columns_are_resampled_together() -> None:
 
 
 def test_the_interval_of_a_pooled_rate_of_single_lesions_is_wilsons() -> None:
-    """12 of 16 cases, one lesion each: the spread is worth 15 trials (16 / (16 / 15)), t of 15 degrees is 2.131.
+    """12 of 16 cases, one lesion each: a variance of 16/15 * 3 / 16^2 = 0.0125 is worth 0.1875 / 0.0125 = 15 trials.
 
-    15 (1.96 / 2.131)^2 = 12.69 trials, of which Wilson's interval of 0.75 is 0.4699 .. 0.9110 (R's formula by hand:
-    middle (0.75 + 0.1514) / 1.3028 = 0.6919 -+ 1.96 sqrt(0.1875 / 12.69 + 0.005961 ) / 1.3028 = 0.2165).
+    Wilson's middle is (0.75 + 0.1281) / 1.2561 = 0.6990, half of it 1.96 sqrt(0.0125 + 0.00427) / 1.2561 = 0.2021.
     """
     found = np.array([1.0] * 12 + [0.0] * 4)
     low, high = pooled_interval95(found, np.ones(16), 16.0) or (0, 0)
-    assert (low, high) == pytest.approx((0.6919 - 0.2165, 0.6919 + 0.2165), abs=2e-3)
+    assert (low, high) == pytest.approx((0.6990 - 0.2021, 0.6990 + 0.2021), abs=2e-4)
 
 
 def test_nine_lesions_of_one_case_are_less_than_nine() -> None:
@@ -91,8 +90,8 @@ def test_nine_lesions_of_one_case_are_less_than_nine() -> None:
 
 def test_all_found_is_no_certainty() -> None:
     low, high = pooled_interval95(np.ones(10), np.ones(10), 10.0) or (0, 0)
-    assert high == 1.0
-    assert 0.6 < low < 0.75  # Wilson's of 10 of 10 is 0.722; with t of 9 degrees a little less
+    assert high == pytest.approx(1.0)
+    assert low == pytest.approx(1 / (1 + 1.959964**2 / 10))  # Wilson's of 10 of 10, 0.722
 
 
 @pytest.mark.parametrize(("above", "below"), [([1.0], [1.0]), ([0.0, 0.0], [0.0, 0.0])])
