@@ -1,1 +1,1 @@
-"""For people who would rather look than read: pictures, tables, a progress bar. Computes nothing that is stored."""
+"""For people who would rather look than read: pictures, a page with the scans in it, tables, a progress bar. Computes nothing that is stored."""

@@ -102,8 +102,8 @@ def paint(plane: Plane, scale: float, palette: Mapping[int, Rgb]) -> Picture:
     if plane.truth is not None:
         for kind, mask in error_kinds(plane.predicted, plane.truth).items():
             filled = _enlarged(mask, size)
-            colour = np.array(ERRORS[kind])
-            pixels[filled] = (pixels[filled] * (1 - _ERROR_WEIGHT) + colour * _ERROR_WEIGHT).astype(np.uint8)
+            over = np.array(ERRORS[kind]) * _ERROR_WEIGHT
+            pixels[filled] = (pixels[filled] * (1 - _ERROR_WEIGHT) + over).astype(np.uint8)
     for number, colour in palette.items():
         pixels[contour(plane.predicted == number, size)] = colour
         if plane.truth is not None:
@@ -139,14 +139,10 @@ def _mark(picture: Picture, plane: Plane, scale: float) -> None:
     draw = ImageDraw.Draw(picture)
     columns, rows = picture.size
     big, small = ImageFont.load_default(20), ImageFont.load_default(13)
-    left, right, top, bottom = MARKS[plane.name]
     edge: dict[str, Any] = {"fill": _MARK, "stroke_width": 2, "stroke_fill": (0, 0, 0)}
-    for at, anchor, letter in (
-        ((5, rows / 2), "lm", left),
-        ((columns - 5, rows / 2), "rm", right),
-        ((columns / 2, 4), "mt", top),
-        ((columns / 2, rows - 6), "mb", bottom),
-    ):
+    left, right = ((5, rows / 2), "lm"), ((columns - 5, rows / 2), "rm")
+    top, bottom = ((columns / 2, 4), "mt"), ((columns / 2, rows - 6), "mb")
+    for (at, anchor), letter in zip((left, right, top, bottom), MARKS[plane.name], strict=True):
         draw.text(at, letter, font=big, anchor=anchor, **edge)
     bar_mm = next((mm for mm in (_BAR_MM, 20.0, 10.0, 5.0) if mm * scale < columns / 2), 1.0)
     end, low = columns - 8, rows - 8

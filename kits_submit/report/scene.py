@@ -1,4 +1,4 @@
-"""`Scene`: one case as it is looked at: the scan, its prediction and its label on one grid, read once for all pictures."""
+"""`Scene`: one case as it is looked at: scan, prediction and label on one grid, read once for all pictures."""
 
 from __future__ import annotations
 
@@ -45,9 +45,8 @@ class Scene:
 
     def volumes_ml(self, mask: Labels) -> dict[str, float]:
         """Volume by class name; `kidney` without its masses."""
-        counts = np.bincount(mask.ravel(order="K"), minlength=len(self.labels))
         voxel_ml = float(np.prod(self.spacing_mm)) / 1000
-        return {self.labels.names[n]: float(counts[n]) * voxel_ml for n in self.labels.foreground}
+        return {self.labels.names[n]: int(np.count_nonzero(mask == n)) * voxel_ml for n in self.labels.foreground}
 
 
 def read_scene(
