@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from evaluation.case import Settings
 from evaluation.score import score_pairs
-from evaluation.tables.table import render, write_csv, write_json
+from evaluation.tables.table import as_document, render, write_csv, write_json
 from kits_submit.batch.budget import Fit, check_fit
 from kits_submit.batch.fallback import Background, counts_as_failure
 from kits_submit.batch.ledger import Ledger
@@ -19,6 +19,7 @@ from kits_submit.batch.watchers import Watchers
 from kits_submit.checks.parity import trust
 from kits_submit.commands.options import OnFailure
 from kits_submit.commands.plan import patch_plan
+from kits_submit.commands.report import report_of
 from kits_submit.console import close, say, show
 from kits_submit.engine.model import load_model
 from kits_submit.engine.select import select_engine
@@ -26,12 +27,15 @@ from kits_submit.errors import InputError, KitsError, batch_exit_code
 from kits_submit.files.cases import Case, find_cases, find_masks, prediction_path
 from kits_submit.files.output import SCORES, output_folder
 from kits_submit.files.upload import write_upload
-from kits_submit.report.pictures import draw_picture
+from kits_submit.report.build import CaseFiles
+from kits_submit.report.making import command_line
+from kits_submit.report.pictures import draw_picture, write_picture
 from kits_submit.report.progress import Progress
 from kits_submit.report.tables import case_table
 
 if TYPE_CHECKING:
     from evaluation.report import Report
+    from kits_submit.report.scene import Scene
 
 Failure = tuple[str, int]  # a line, and the exit code of its kind
 
@@ -56,6 +60,7 @@ class Request:
     margin: str | None = None
     overlap: float | None = None
     pictures: bool = False
+    report: bool = False
 
 
 class Session:
@@ -86,7 +91,7 @@ class Session:
         with output_folder(self._request.output):
             ledger = Ledger(self._cases, self._request.output, self._made_by, fresh=self._request.fresh)
             self._segment(ledger)
-            if self._request.pictures:
+            if self._request.pictures and not self._request.report:
                 self._draw(ledger)
             return self._conclude(ledger)
 
@@ -128,6 +133,21 @@ class Session:
             except KitsError as error:
                 say(f"no picture of {case}: {error}")
 
+    def _report(self, ledger: Ledger, report: Report | None) -> None:
+        """Write the page, and with it the pictures, for which the cases need be read once; then say where it is."""
+        masks = self._masks(ledger)
+        files = [CaseFiles(r.case, masks.get(r.case), self._images[r.case], self._truths.get(r.case))
+                 for r in ledger.results]  # fmt: skip
+        pages = report_of(
+            self._request.output, self._request.output / "report.html", files, labels=self._model.recipe.labels,
+            scores=None if report is None else as_document(report), model=self._model.path, command=command_line(),
+            on_scene=self._draw_scene if self._request.pictures else None,
+        )  # fmt: skip
+        say(f"report: {pages.out}")
+
+    def _draw_scene(self, scene: Scene) -> None:
+        write_picture(self._request.output / f"{scene.case}.png", scene)
+
     def _conclude(self, ledger: Ledger) -> int:
         """Score, zip, write the manifest, print the tables and the last line; the exit code."""
         results = ledger.results
@@ -142,6 +162,8 @@ class Session:
             failures += self._zip(ledger, told_already=bool(failures))
         code = batch_exit_code(kind for _, kind in failures)
         ledger.write(code)
+        if self._request.report:
+            self._report(ledger, report)
         show(case_table(results, self._model.recipe.labels), None if report is None else render(report))
         close(failures, len(self._cases))
         return code
