@@ -71,6 +71,7 @@ MissingOption = Annotated[
 JobsOption = Annotated[int, typer.Option(min=1, help="Cases at a time, in processes; fewer where memory is short.")]
 JsonOption = Annotated[Path | None, typer.Option("--json", help="Write everything as JSON.", show_default=False)]
 MarkdownOption = Annotated[Path | None, typer.Option("--markdown", help="Write tables to paste.", show_default=False)]
+HtmlOption = Annotated[Path | None, typer.Option("--html", help="Write a page to look at.", show_default=False)]
 DebugOption = Annotated[bool, typer.Option("--debug", help="Show where a failure happened.")]
 
 
@@ -83,6 +84,7 @@ def score(
     csv: Annotated[Path | None, typer.Option("--csv", help="Write a row a case.", show_default=False)] = None,
     json: JsonOption = None,
     markdown: MarkdownOption = None,
+    html: HtmlOption = None,
     jobs: JobsOption = 1,
     missing: MissingOption = Missing.error,
     official_compat: Annotated[
@@ -101,6 +103,10 @@ def score(
     for path, write in ((csv, write_csv), (json, write_json), (markdown, write_markdown)):
         if path is not None:
             write(report, path)
+    if html is not None:
+        from evaluation.tables.cases_page import write_cases
+
+        write_cases(report, html, predictions, labels, note)
     show(render(report))
     _finish([("", report)])
 
@@ -114,6 +120,7 @@ def compare(
     protocol: ProtocolOption = ProtocolName.kits23,
     json: JsonOption = None,
     markdown: MarkdownOption = None,
+    html: HtmlOption = None,
     jobs: JobsOption = 1,
     missing: MissingOption = Missing.error,
     debug: DebugOption = False,  # noqa: ARG001 - `main` looks for it
@@ -127,6 +134,10 @@ def compare(
     name_a, name_b = _names([a, b])
     comparison = paired(reports[0], reports[1], (name_a, name_b))
     _write(json, markdown, comparison_document(comparison), comparison_markdown(comparison))
+    if html is not None:
+        from evaluation.tables.page import write_comparison
+
+        write_comparison(comparison, html)
     show(render_comparison(comparison))
     _finish([(name_a, reports[0]), (name_b, reports[1])])
 
@@ -140,6 +151,7 @@ def rank(
     *,
     json: JsonOption = None,
     markdown: MarkdownOption = None,
+    html: HtmlOption = None,
     jobs: JobsOption = 1,
     missing: MissingOption = Missing.error,
     debug: DebugOption = False,  # noqa: ARG001 - `main` looks for it
@@ -155,6 +167,10 @@ def rank(
     reports = [_score(submission, labels, ProtocolName.kits23, jobs, missing) for submission in submissions]
     ranking = ranked(dict(zip(names, reports, strict=True)))
     _write(json, markdown, ranking_document(ranking), ranking_markdown(ranking))
+    if html is not None:
+        from evaluation.tables.page import write_ranking
+
+        write_ranking(ranking, html)
     show(render_ranking(ranking))
     _finish(list(zip(names, reports, strict=True)))
 
