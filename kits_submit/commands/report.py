@@ -70,7 +70,7 @@ def report_of(
     model: Path | None = None,
     command: str = "",
     full: bool = False,
-    on_scene: Callable[[Scene], None] = lambda _: None,
+    on_scene: Callable[[Scene], None] | None = None,
 ) -> CasePages:
     """Write the page of a run whose `run.json` lies in `output`.
 
@@ -95,7 +95,7 @@ def report_of(
             entries={entry["case"]: entry for entry in run.get("cases") or ()},
             made=making_html(run, model, command),
             full=full,
-            on_scene=on_scene,
+            on_scene=on_scene or (lambda _: None),
             tell=say,
         )
     )
@@ -139,7 +139,7 @@ def _files(output: Path, run: Mapping[str, Any], images: Path | None, labels: Pa
     from kits_submit.report.build import CaseFiles
 
     told = {str(entry["case"]): entry.get("prediction") for entry in run.get("cases") or ()}
-    masks = {case: output / name for case, name in told.items() if name and (output / name).is_file()}
+    masks = {case: path for case, name in told.items() if (path := _mask(output, name)) is not None}
     if not told:
         masks = dict(find_masks(output))
         told = dict.fromkeys(masks)
@@ -156,6 +156,15 @@ def _files(output: Path, run: Mapping[str, Any], images: Path | None, labels: Pa
         )
         for case in told
     ]
+
+
+def _mask(output: Path, name: str | None) -> Path | None:
+    """A mask of the run, where it lies; a Grand Challenge run has a folder for them."""
+    from kits_submit.files.cases import GRAND_CHALLENGE_MASKS
+
+    if not name:
+        return None
+    return next((path for path in (output / name, output / GRAND_CHALLENGE_MASKS / name) if path.is_file()), None)
 
 
 def _beside(labels: Path) -> dict[str, Any]:
