@@ -44,8 +44,9 @@ demo: $(VENV)/.runtime  ## three phantoms and a real scan, segmented and scored 
 	@rm -rf build/demo
 	$(BIN)/kits-submit phantom build/demo/cases --cases 3 --seed $(SEED) --max-slices 110
 	@cp -r examples/case_90005 build/demo/cases/
-	$(BIN)/python entrypoint.py build/demo/cases build/demo/predictions --pictures
+	$(BIN)/python entrypoint.py build/demo/cases build/demo/predictions --pictures --report
 	@echo 'cases: build/demo/cases   masks, pictures, scores.csv, scores.json, run.json: build/demo/predictions'
+	@echo 'look at it: build/demo/predictions/report.html'
 
 test: $(VENV)/.dev  ## the whole test suite
 	$(BIN)/python -m pytest

@@ -28,7 +28,7 @@ setup(
     packages=packages,
     package_dir=folders,
     package_data={
-        "kits_submit": ["py.typed", "data/*.npz"],
+        "kits_submit": ["py.typed", "data/*.npz", "report/assets/*"],
         "kits_submit.models": ["kits.onnx", "MODEL_CARD.md"],
     },
 )

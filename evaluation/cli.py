@@ -19,6 +19,7 @@ from evaluation.options import (
     CsvOption,
     DebugOption,
     FailOption,
+    HtmlOption,
     JobsOption,
     JsonOption,
     LabelsArgument,
@@ -87,6 +88,7 @@ def score(
     columns: ColumnsOption = "",
     wide: WideOption = False,
     fail_under: FailOption = None,
+    html: HtmlOption = None,
     jobs: JobsOption = 1,
     missing: MissingOption = Missing.error,
     official_compat: CompatOption = False,
@@ -136,6 +138,10 @@ def score(
     if json is not None:
         more = {"strata": [strata_document(found) for found in strata]} if strata else {}
         write_document(as_document(report) | more, json)
+    if html is not None:
+        from evaluation.tables.cases_page import write_cases
+
+        write_cases(report, html, predictions, labels, note)
     show(stacked([render(report, shown), *(s for found in strata for s in strata_sections(found, shown))]), wide=wide)
     _finish([("", report)], thresholds)
 
@@ -154,6 +160,7 @@ def compare(
     columns: ColumnsOption = "",
     wide: WideOption = False,
     fail_under: FailOption = None,
+    html: HtmlOption = None,
     jobs: JobsOption = 1,
     missing: MissingOption = Missing.error,
     official_compat: CompatOption = False,
@@ -184,6 +191,10 @@ def compare(
     if csv is not None:
         write_comparison_csv(comparison, csv)
     _write(json, markdown, comparison_document(comparison), comparison_markdown(comparison))
+    if html is not None:
+        from evaluation.tables.page import write_comparison
+
+        write_comparison(comparison, html)
     show(render_comparison(comparison, shown), wide=wide)
     _finish([(name_a, reports[0]), (name_b, reports[1])], thresholds)
 
@@ -198,6 +209,7 @@ def rank(
     json: JsonOption = None,
     markdown: MarkdownOption = None,
     wide: WideOption = False,
+    html: HtmlOption = None,
     jobs: JobsOption = 1,
     missing: MissingOption = Missing.error,
     official_compat: CompatOption = False,
@@ -216,6 +228,10 @@ def rank(
     reports = [_score(submission, labels, settings, jobs) for submission in submissions]
     ranking = ranked(dict(zip(names, reports, strict=True)))
     _write(json, markdown, ranking_document(ranking), ranking_markdown(ranking))
+    if html is not None:
+        from evaluation.tables.page import write_ranking
+
+        write_ranking(ranking, html)
     show(render_ranking(ranking), wide=wide)
     _finish(list(zip(names, reports, strict=True)))
 

@@ -52,6 +52,7 @@ CompatOption: TypeAlias = Annotated[bool, typer.Option("--official-compat", help
 CsvOption: TypeAlias = Annotated[Path | None, _file("--csv", "Write a row a case.")]
 JsonOption: TypeAlias = Annotated[Path | None, _file("--json", "Write everything as JSON.")]
 MarkdownOption: TypeAlias = Annotated[Path | None, _file("--markdown", "Write tables to paste.")]
+HtmlOption: TypeAlias = Annotated[Path | None, _file("--html", "Write a page to look at.")]
 LesionsOption: TypeAlias = Annotated[Path | None, _file("--lesions", "Write a row a lesion, as CSV.")]
 VolumesOption: TypeAlias = Annotated[Path | None, _file("--volumes", "Write true and predicted mL, as CSV.")]
 LesionIouOption: TypeAlias = Annotated[float, typer.Option(help="Least IoU of two lesions that match.")]

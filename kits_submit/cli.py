@@ -65,6 +65,14 @@ COMMANDS = {
         "kits_submit.commands.run", "run_command",
         "Segment each case of INPUT, write masks on the input's exact grid, and score them where labels are.",
     ),
+    "report": Command(
+        "kits_submit.commands.report", "report_command",
+        "Write one self-contained page of a run: a table to sort, plots, pictures, and a viewer with the scans in it.",
+    ),
+    "view": Command(
+        "kits_submit.commands.view", "view_command",
+        "Look at one case at full resolution: a viewer in the browser, served to this machine alone until Ctrl-C.",
+    ),
     "phantom": Command(
         "kits_submit.commands.phantom", "phantom_command",
         "Draw synthetic KiTS cases: an abdomen with kidneys, cysts and tumors, in KiTS's own layout and geometry.",

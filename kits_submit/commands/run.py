@@ -44,6 +44,9 @@ def run_command(
     pictures: Annotated[
         bool, typer.Option("--pictures", help="Also draw a PNG a case: three planes with the masks' contours.")
     ] = False,
+    report: Annotated[
+        bool, typer.Option("--report", help="Also write report.html: one page to look at, with the scans in it.")
+    ] = False,
 ) -> None:
     """Segment each case of INPUT, write masks on the input's exact grid, and score them where labels are.
 
@@ -53,6 +56,6 @@ def run_command(
 
     request = Request(
         source, output, model, labels, device, protocol, on_failure, upload, fresh, memory_check, require_gpu, jobs,
-        patch, margin, overlap, pictures,
+        patch, margin, overlap, pictures, report,
     )  # fmt: skip
     raise typer.Exit(Session(request).run())

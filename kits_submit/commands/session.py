@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from evaluation.case import Settings
 from evaluation.cohort import score_pairs
-from evaluation.tables.table import render, write_csv, write_json
+from evaluation.tables.table import as_document, render, write_csv, write_json
 from kits_submit.batch.budget import Fit, check_fit
 from kits_submit.batch.fallback import Background, counts_as_failure
 from kits_submit.batch.ledger import Ledger
@@ -20,6 +20,7 @@ from kits_submit.batch.watchers import Watchers
 from kits_submit.checks.parity import trust
 from kits_submit.commands.options import OnFailure
 from kits_submit.commands.plan import patch_plan
+from kits_submit.commands.report import report_of
 from kits_submit.console import close, say, show
 from kits_submit.engine.model import load_model
 from kits_submit.engine.select import select_engine
@@ -29,12 +30,15 @@ from kits_submit.files.left_out import left_out
 from kits_submit.files.output import SCORES, output_folder
 from kits_submit.files.targets import check_targets, name_error
 from kits_submit.files.upload import ARCHIVE, write_upload
-from kits_submit.report.pictures import draw_picture
+from kits_submit.report.build import CaseFiles
+from kits_submit.report.making import command_line
+from kits_submit.report.pictures import draw_picture, write_picture
 from kits_submit.report.progress import Progress
 from kits_submit.report.tables import case_table
 
 if TYPE_CHECKING:
     from evaluation.report import Report
+    from kits_submit.report.scene import Scene
 
 Failure = tuple[str, int]  # a line, and the exit code of its kind
 
@@ -59,6 +63,7 @@ class Request:
     margin: str | None = None
     overlap: float | None = None
     pictures: bool = False
+    report: bool = False
 
 
 class Session:
@@ -98,7 +103,7 @@ class Session:
             Ledger(self._cases, request.output, self._made_by, fresh=request.fresh) as ledger,
         ):
             self._segment(ledger)
-            if request.pictures:
+            if request.pictures and not request.report:
                 self._draw(ledger)
             return self._conclude(ledger)
 
@@ -147,6 +152,21 @@ class Session:
             else:
                 ledger.drew(case, path.name)
 
+    def _report(self, ledger: Ledger, report: Report | None) -> None:
+        """Write the page, and with it the pictures, for which the cases need be read once; then say where it is."""
+        masks = self._masks(ledger)
+        files = [CaseFiles(r.case, masks.get(r.case), self._images[r.case], self._truths.get(r.case))
+                 for r in ledger.results]  # fmt: skip
+        pages = report_of(
+            self._request.output, self._request.output / "report.html", files, labels=self._model.recipe.labels,
+            scores=None if report is None else as_document(report), model=self._model.path, command=command_line(),
+            on_scene=self._draw_scene if self._request.pictures else None,
+        )  # fmt: skip
+        say(f"report: {pages.out}")
+
+    def _draw_scene(self, scene: Scene) -> None:
+        write_picture(self._request.output / f"{scene.case}.png", scene)
+
     def _conclude(self, ledger: Ledger) -> int:
         """Score, zip, write the manifest, print the tables and the last line; the exit code."""
         results = ledger.results
@@ -161,6 +181,8 @@ class Session:
             failures += self._zip(ledger, told_already=bool(failures))
         code = batch_exit_code(kind for _, kind in failures)
         ledger.conclude(code)
+        if self._request.report:
+            self._report(ledger, report)
         show(case_table(results, self._model.recipe.labels), None if report is None else render(report))
         close(failures, len(self._cases))
         return code

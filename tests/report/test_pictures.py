@@ -11,7 +11,8 @@ from PIL import Image
 from kits_submit.errors import VolumeError
 from kits_submit.labels import KIDNEY, KITS19, TUMOR
 from kits_submit.report.colours import colours
-from kits_submit.report.pictures import body_box, contour, draw_picture, place
+from kits_submit.report.pictures import LEGEND, draw_picture
+from kits_submit.report.planes import body_box, contour, place
 from tests.conftest import kits_affine, save
 
 SHAPE = (20, 60, 80)
@@ -79,10 +80,10 @@ def test_picture_shows_both_masks(tmp_path: Path) -> None:
     plain, labelled = (np.asarray(Image.open(tmp_path / f"{name}.png")) for name in ("plain", "labelled"))
     assert plain.shape == labelled.shape
     for colour in colours(KITS19).values():
-        solid = (plain == colour).all(axis=-1).sum()
+        solid = (plain[:-LEGEND] == colour).all(axis=-1).sum()
         assert solid > 100
         dashed = tuple(c // 2 + 128 for c in colour)
-        legend_free = labelled[24:-24]
+        legend_free = labelled[:-LEGEND]
         drawn = int((legend_free == dashed).all(axis=-1).sum())
         assert 0.2 * solid < drawn < 0.8 * solid  # a dash, a gap
         assert not (plain == dashed).all(axis=-1).any()
