@@ -79,13 +79,14 @@ def write_ranking(ranking: Ranking, path: Path) -> None:
         Column("low", "rank 95 %, from", 0, _whole), Column("high", "to", 0, _whole),
         Column("first", "P(first)", 0, _percent), Column("same", "P(this rank)", 0, _percent),
     ]  # fmt: skip
-    entries = [
-        Entry(place.name, "ranked", values={
+    entries = []
+    for place in ranking.places:
+        low, high = place.rank95 or (None, None)
+        values = {
             "rank": place.rank, "dice": place.dice, "sd": place.sd, "tumor_dice": place.tumor_dice,
-            **(dict(zip(("low", "high"), place.rank95, strict=True)) if place.rank95 else {}), "first": place.first, "same": place.same,
-        })
-        for place in ranking.places
-    ]  # fmt: skip
+            "low": low, "high": high, "first": place.first, "same": place.same,
+        }  # fmt: skip
+        entries.append(Entry(place.name, "ranked", values=values))
     drawn = ranks([(place.name, place.rank, place.rank95 or (place.rank, place.rank)) for place in ranking.places])
     title = f"KiTS21/23 rank of {len(ranking.places)} submissions over {len(ranking.cases)} cases"
     write_report(Cohort(title, columns, entries), CasePages(path), before=f'<div class="plots">{drawn}</div>\n')
