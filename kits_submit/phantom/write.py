@@ -16,6 +16,7 @@ from isal import igzip
 from nibabel.nifti1 import Nifti1Header
 
 from kits_submit.errors import InputError, OutputError
+from kits_submit.labels import KITS19, LabelSet
 from kits_submit.phantom.draw import Phantom, draw_phantom
 from kits_submit.types import Affine, Array, Image, Labels, Spacing
 
@@ -35,6 +36,7 @@ def write_phantoms(
     spacing_mm: Spacing | None = None,
     matrix: int = 512,
     max_slices: int | None = None,
+    labels: LabelSet = KITS19,
     first: int = 0,
     on_case: Callable[[str], None] | None = None,
 ) -> list[Path]:
@@ -52,7 +54,7 @@ def write_phantoms(
         raise InputError(f"first={first}, cases={cases}: case numbers have five digits", fix="stay within 0 to 99999")
     folders = []
     for index in range(first, first + cases):
-        phantom = draw_phantom(seed, index, spacing_mm=spacing_mm, matrix=matrix, max_slices=max_slices)
+        phantom = draw_phantom(seed, index, spacing_mm=spacing_mm, matrix=matrix, max_slices=max_slices, labels=labels)
         folder = out / f"case_{index:05d}"
         write_phantom(phantom, folder)
         folders.append(folder)

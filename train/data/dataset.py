@@ -77,7 +77,9 @@ def prepare_dataset(
 
     def cached(case: Case) -> CachedCase:
         sha256 = by_id[case.case_id].sha256
-        made = cache_case(case, recipe, cache, max_slices=config.max_slices, sha256=sha256)
+        made = cache_case(
+            case, recipe, cache, max_slices=config.max_slices, sha256=sha256, cysts_as_kidney=config.cysts_as_kidney
+        )
         events.advanced(case.case_id)
         return made
 
@@ -91,7 +93,7 @@ def _measured(
 ) -> list[CaseFacts]:
     def attempt(case: Case) -> CaseFacts | KitsError:
         try:
-            return measure(case, config.label_set, notes)
+            return measure(case, config.label_set, notes, cysts_as_kidney=config.cysts_as_kidney)
         except KitsError as error:
             return error
         finally:
