@@ -14,6 +14,7 @@ from train.config import TrainConfig
 from train.data.cache import CachedCase, cache_case, clear_unfinished
 from train.data.cohort import gather_cohort
 from train.data.fingerprint import CaseFacts, make_recipe, measure
+from train.data.plausible import refuse_swapped
 from train.data.splits import Split
 from train.records.events import Events
 
@@ -85,6 +86,7 @@ def prepare_dataset(
 
     done = workers.map(cached, used)
     by_case = {case.case_id: case for case in used}
+    refuse_swapped(done, recipe.labels)
     return Dataset(recipe, own, by_case, dict(zip(by_case, done, strict=True)))
 
 
