@@ -23,7 +23,7 @@ class Decision(Protocol):
 
     @property
     def contradicted(self) -> int:
-        """Voxels so far that an inner region claimed outside the one that holds it."""
+        """Voxels decided so far that an inner region claimed outside the one that holds it."""
 
     def probabilities(self, scores: Scores, out: Probabilities | None = None) -> Probabilities:
         """Of logits."""
