@@ -236,6 +236,25 @@ def rank(
     _finish(list(zip(names, reports, strict=True)))
 
 
+@app.command()
+def raters(
+    predictions: PredictionsArgument,
+    labels: LabelsArgument,
+    *,
+    json: JsonOption = None,
+    markdown: MarkdownOption = None,
+    debug: DebugOption = False,  # noqa: ARG001 - `main` looks for it
+) -> None:
+    """Compare predictions with each annotator (rater_1, ..) and their majority; their agreement is the line to beat."""
+    from evaluation import raters as several
+    from evaluation.masks.matching import match, unzipped
+
+    with unzipped(predictions) as (folder, unusable):
+        found = list(several.compare_raters(match(folder, labels, unusable)))
+    _write(json, markdown, several.document(found), several.markdown(found))
+    show(several.render(found))
+
+
 def main() -> int:
     """Run the command line; the exit code. A failure's message is the last line of stderr."""
     with stoppable():

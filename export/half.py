@@ -11,6 +11,7 @@ from kits_submit.checks.parity import probe
 from kits_submit.engine.model import HALF, PRECISION_KEY, Model
 from kits_submit.engine.onnxruntime import OnnxRuntimeEngine, import_onnxruntime
 from kits_submit.errors import ModelError
+from kits_submit.inference.decision import decision_of
 
 # of a small piece's labels on a CPU, where weights are rounded and sums are fp32's; `kits-submit gpu-check` asks for
 # 99.99 % of a whole case's where sums are rounded, too
@@ -43,5 +44,7 @@ def to_half(model: Model) -> bytes:
 def label_agreement(model: Model, content: bytes) -> float:
     """Share of a piece of a phantom that gets the same label from both files, on the CPU."""
     batch = probe(model.recipe)
-    ours, theirs = (OnnxRuntimeEngine(c, "cpu").run(batch).argmax(axis=1) for c in (model.content, content))
+    decision = decision_of(model.recipe)
+    answers = (OnnxRuntimeEngine(c, "cpu").run(batch) for c in (model.content, content))
+    ours, theirs = (decision.decide(np.moveaxis(logits, 1, 0)) for logits in answers)
     return float(np.mean(ours == theirs))

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
+from types import MappingProxyType
 from typing import Any, Self
 
 _MOST = 255  # masks are stored as uint8
@@ -72,6 +73,11 @@ class LabelSet:
         return self._of(Role.TUMOR)
 
     @cached_property
+    def cyst(self) -> tuple[int, ...]:
+        """Cysts."""
+        return self._of(Role.CYST)
+
+    @cached_property
     def mass(self) -> tuple[int, ...]:
         """Tumors and cysts."""
         return self._of(Role.TUMOR, Role.CYST)
@@ -109,10 +115,20 @@ class LabelSet:
         return tuple(number for number, role in enumerate(self.roles) if role in roles)
 
 
+def label_set(name: str) -> LabelSet:
+    """`kits19`, `kits23`, or classes from 1 on: `kidney,tumor,cyst,liver`.
+
+    Raises:
+        ValueError: a class twice, or none.
+    """
+    return LABEL_SETS.get(name) or LabelSet.of((str(Role.BACKGROUND), *(part.strip() for part in name.split(","))))
+
+
 def _role_of(name: str) -> Role:
     return Role(name) if name in set(Role) else Role.OTHER
 
 
 KITS19 = LabelSet.of(("background", "kidney", "tumor"))
 KITS23 = LabelSet.of(("background", "kidney", "tumor", "cyst"))
-BACKGROUND, KIDNEY, TUMOR = 0, 1, 2  # in both, and so in every phantom and implant that is drawn as a KiTS case
+LABEL_SETS: Mapping[str, LabelSet] = MappingProxyType({"kits19": KITS19, "kits23": KITS23})
+BACKGROUND, KIDNEY, TUMOR, CYST = 0, 1, 2, 3  # in both (but the cyst), and so in every phantom and implant

@@ -14,11 +14,15 @@ from typing import Any, Self
 
 from kits_submit.errors import ModelError
 from kits_submit.labels import KITS19, LabelSet
+from kits_submit.regions import Regions
 from kits_submit.types import Shape, Spacing
 
 SCHEMA = 1
 METADATA_KEY = "kits_submit.recipe"
 ORIENTATION = "IPL"  # of every KiTS19 case: slices to the feet, rows to the back, columns to the left
+
+
+_OF_CYSTS = ("cyst_min_ml", "cyst_in_tumor", "tumor_in_cyst")
 
 
 @dataclass(frozen=True)
@@ -31,6 +35,9 @@ class Refinement:
     - `hole_max_ml`: an enclosed background component up to this volume goes to the category that touches it most.
     - `tumor_needs_kidney`: drop a foreground component without a kidney voxel where another one has some
       (in each of the 210 KiTS19 cases a tumor touches a kidney).
+    - `cyst_min_ml`: as `tumor_min_ml`, of cysts.
+    - `cyst_in_tumor`: the share of its surface that faces tumor from which on a cyst is a part of it; 0 never.
+    - `tumor_in_cyst`: the same of a tumor that faces cyst.
     """
 
     opening_mm: float = 0.0
@@ -39,12 +46,20 @@ class Refinement:
     foreground_min_ml: float = 20.0
     hole_max_ml: float = 5.0
     tumor_needs_kidney: bool = True
+    cyst_min_ml: float = 0.5
+    cyst_in_tumor: float = 0.0
+    tumor_in_cyst: float = 0.0
 
     def __post_init__(self) -> None:
         for threshold in fields(self):
             value = getattr(self, threshold.name)
             if not (math.isfinite(value) and value >= 0):
                 raise _invalid(f"refinement.{threshold.name}", value, "a finite number of at least 0")
+
+    def document(self) -> dict[str, Any]:
+        """As JSON has it: what cysts need is left out where it says nothing."""
+        usual = {name: type(self).__dataclass_fields__[name].default for name in _OF_CYSTS}
+        return {name: value for name, value in asdict(self).items() if name not in usual or value != usual[name]}
 
 
 @dataclass(frozen=True)
@@ -56,7 +71,7 @@ class Recipe:
     - `patch`: inference patch in voxels along Z, Y, X, each a multiple of `multiple`.
     - `margin`: outer voxels of a patch, along Z, Y, X, that are discarded (paper section 2.4).
     - `multiple`: the network's total stride; any input edge must be a multiple of it.
-    - `labels`: the classes that it answers with.
+    - `labels`: the classes of its masks. `regions`: what it answers with instead of a class each, and their rule.
     - `provenance`: where it comes from (data fingerprint, config, commit); strings only, never patient text.
     """
 
@@ -70,6 +85,7 @@ class Recipe:
     orientation: str = ORIENTATION
     labels: LabelSet = KITS19
     refinement: Refinement = field(default_factory=Refinement)
+    regions: Regions | None = None
     provenance: Mapping[str, str] = field(default_factory=dict)
     schema: int = SCHEMA
 
@@ -88,13 +104,26 @@ class Recipe:
             raise _invalid("margin", self.margin, f"three numbers, at least 0 and under half of patch {self.patch}")
         if self.orientation != ORIENTATION:
             raise _invalid("orientation", self.orientation, ORIENTATION)
+        if self.regions is not None:
+            try:
+                self.regions.check(self.labels)
+            except ValueError as error:
+                raise ModelError(f"Recipe.regions: {error}", fix=_EXPORT_AGAIN) from None
+
+    @property
+    def outputs(self) -> int:
+        """Channels of the network's answer: one a class, or one a region."""
+        return len(self.labels) if self.regions is None else len(self.regions)
 
     def to_json(self) -> str:
         return json.dumps(self.document(), sort_keys=True)
 
     def document(self) -> dict[str, Any]:
-        """As JSON has it."""
-        return asdict(self) | {"labels": self.labels.document()}
+        """As JSON has it; what a network of two classes does not need is left out, so that older programs read it."""
+        made = asdict(self) | {"labels": self.labels.document(), "refinement": self.refinement.document()}
+        if self.regions is None:
+            return {name: value for name, value in made.items() if name != "regions"}
+        return made | {"regions": self.regions.document()}
 
     @classmethod
     def from_json(cls, text: str) -> Self:
@@ -124,6 +153,7 @@ class Recipe:
             for name in ("spacing_mm", "clip_hu", "patch", "margin"):
                 raw[name] = tuple(raw[name])
             raw["labels"] = _labels(raw["labels"])
+            raw["regions"] = _regions(raw.get("regions"))
             raw["refinement"] = Refinement(**raw.get("refinement", {}))
             return cls(**raw)
         except KeyError as error:
@@ -140,6 +170,13 @@ def _labels(document: object) -> LabelSet:
         return LabelSet.from_document(document)
     except ValueError as error:
         raise ModelError(f"Recipe.labels is {error}", fix=_EXPORT_AGAIN) from None
+
+
+def _regions(document: object) -> Regions | None:
+    try:
+        return None if document is None else Regions.from_document(document)
+    except ValueError as error:
+        raise ModelError(f"Recipe.regions: {error}", fix=_EXPORT_AGAIN) from None
 
 
 def _invalid(name: str, got: object, allowed: str) -> ModelError:

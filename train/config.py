@@ -8,7 +8,8 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
 from kits_submit.errors import InputError
-from kits_submit.labels import KITS19, LabelSet
+from kits_submit.labels import CYST, LabelSet, label_set
+from kits_submit.regions import Regions
 from train.options import NAMES, REAL, TEXT, WHOLE, Option, option, optional, row, switch
 
 if TYPE_CHECKING:
@@ -23,6 +24,13 @@ _EDGES_OR_NONE: _Rule = (lambda patch: patch is None or _EDGES[0](patch), f"{_ED
 _NAME: _Rule = (bool, "a name")
 _ANY: _Rule = (lambda _: True, "names of cases")
 _THREE_WHOLE = row(WHOLE, 3)
+
+
+def _is_label_set(name: str) -> bool:
+    try:
+        return bool(label_set(name).organ)
+    except ValueError:
+        return False
 
 
 def _one_of(*names: str) -> _Rule:
@@ -52,6 +60,20 @@ class TrainConfig:
 
     preset: str = option("paper", TEXT, _NAME, "Name of the numbers that the others were changed from.")
     seed: int = option(0, WHOLE, _AT_LEAST_0, "Of the split, the patches, the weights and the phantoms.")
+
+    labels: str = option(
+        "kits19",
+        TEXT,
+        (_is_label_set, "kits19, kits23, or names of classes from 1 on such as kidney,tumor,cyst"),
+        "Classes of the labels and of the masks: kits19 (kidney, tumor), kits23 (and cyst), or kidney,tumor,cyst,..",
+    )
+    answer: str = option(
+        "softmax",
+        TEXT,
+        _one_of("softmax", "regions"),
+        "softmax: one class a voxel. regions: a sigmoid each for kidney and mass, mass, tumor, as KiTS23 scores them.",
+    )
+    cysts_as_kidney: bool = switch("Take label 3 of the data for kidney, so that KiTS21 and KiTS23 train as kits19.")
 
     spacing_mm: Spacing | None = option(
         None,
@@ -203,13 +225,31 @@ class TrainConfig:
             if edges and any(2 * m >= edge for m, edge in zip(self.margin, edges, strict=True)):
                 what = f"TrainConfig.margin is {self.margin}, allowed: under half of {name} {edges}"
                 raise InputError(what, fix="change the option")
+        if self.answer == "regions":
+            try:
+                Regions.of(self.label_set)
+            except ValueError as error:
+                raise InputError(f"TrainConfig.answer is regions, labels {error}", fix="change the option") from None
+        if self.cysts_as_kidney and len(self.label_set) > CYST:
+            what = f"TrainConfig.cysts_as_kidney with labels {self.labels}, which have a class {CYST} of their own"
+            raise InputError(what, fix="use --labels kits19")
         if self.schedule == "cosine" and self.max_steps is None:
             raise InputError("TrainConfig.schedule is cosine without max_steps", fix="say how many steps to plan for")
 
     @property
     def label_set(self) -> LabelSet:
-        """The classes of the labels and of the network."""
-        return KITS19
+        """The classes of the labels and of the masks."""
+        return label_set(self.labels)
+
+    @property
+    def regions(self) -> Regions | None:
+        """What the network answers with, where that is not a class each."""
+        return Regions.of(self.label_set) if self.answer == "regions" else None
+
+    @property
+    def outputs(self) -> int:
+        """Channels of the network's answer."""
+        return len(self.label_set if self.regions is None else self.regions)
 
     def second(self) -> TrainConfig | None:
         """The second stage's own config; None where there is none."""

@@ -5,19 +5,22 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
+import numpy as np
+
 from evaluation.masks.geometry import check_same_grid
 from kits_submit.errors import InputError, LabelError
 from kits_submit.files.cases import Case
 from kits_submit.files.volume import read_grid, read_labels, read_volume
-from kits_submit.labels import LabelSet
+from kits_submit.labels import CYST, KIDNEY, LabelSet
 from kits_submit.types import Image, Labels, Spacing
 
 
-def read_pair(case: Case, classes: LabelSet) -> tuple[Image, Labels, Spacing]:
+def read_pair(case: Case, classes: LabelSet, *, cysts_as_kidney: bool = False) -> tuple[Image, Labels, Spacing]:
     """A case's HU, labels and spacing.
 
     Args:
         classes: what its labels may be.
+        cysts_as_kidney: a label 3 of the file, KiTS21's and KiTS23's cyst, becomes 1, as KiTS19 has it.
 
     Raises:
         InputError: no image or no label.
@@ -29,11 +32,17 @@ def read_pair(case: Case, classes: LabelSet) -> tuple[Image, Labels, Spacing]:
     fix = "use the label that belongs to the image, written on its grid"
     check_same_grid(read_grid(label_path), read_grid(image_path), label_path, named="the image", fix=fix)
     volume, labels = read_volume(image_path), read_labels(label_path)
-    highest = int(labels.voxels.max())
+    voxels = labels.voxels
+    if cysts_as_kidney:
+        voxels = np.where(voxels == CYST, np.uint8(KIDNEY), voxels)
+    highest = int(voxels.max())
     if highest >= len(classes):
         what = f"a label is {highest}, allowed: 0 to {len(classes) - 1}"
-        raise LabelError(what, fix="map it first", path=label_path)
-    return volume.voxels, labels.voxels, volume.grid.spacing_mm
+        raise LabelError(what, fix=_KITS23_FIX if highest == CYST else "map it first", path=label_path)
+    return volume.voxels, voxels, volume.grid.spacing_mm
+
+
+_KITS23_FIX = "train with --labels kits23 if it is KiTS23's cyst, or with --cysts-as-kidney to count it as kidney"
 
 
 def files_of(case: Case) -> tuple[Path, Path]:

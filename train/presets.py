@@ -59,7 +59,12 @@ _SHIPPED = replace(
 )
 
 
-_OURS: Mapping[str, TrainConfig] = MappingProxyType({"demo": _DEMO, "pretraining": _PRETRAINING, "shipped": _SHIPPED})
+_KITS23 = replace(_PAPER, preset="kits23", labels="kits23")
+_KITS23_REGIONS = replace(_KITS23, preset="kits23-regions", answer="regions")
+
+_OURS: Mapping[str, TrainConfig] = MappingProxyType(
+    {config.preset: config for config in (_DEMO, _PRETRAINING, _SHIPPED, _KITS23, _KITS23_REGIONS)}
+)
 
 
 def preset_names() -> tuple[str, ...]:
@@ -86,6 +91,9 @@ def preset(name: str) -> TrainConfig:
     scans, their copies with implanted tumors and cysts, and phantoms, augmented. It leaves out case_90004, whose
     licence was not checked, and infers in 56-cubes at most, little more than trained in. docs/training.md has the
     trials that chose it.
+
+    `kits23`, `kits23-regions`: the paper's on KiTS23's three classes, the network with four outputs or with three
+    regions (kidney and mass, mass, tumor).
 
     Raises:
         InputError: another name.

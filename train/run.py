@@ -73,9 +73,10 @@ def run_training(request: Request, place: Place) -> StageResult:
 def _pretrained(request: Request, place: Place) -> Checkpoint:
     """The best state of preset `pretraining` on phantoms, with the config's seed."""
     folder = request.out / PRETRAINING
-    config = replace(preset(PRETRAINING), seed=request.config.seed)
+    asked = request.config
+    config = replace(preset(PRETRAINING), seed=asked.seed, labels=asked.labels, answer=asked.answer)
     place.events.said(f"pretraining on {config.phantoms} phantoms in {folder}")
-    data = draw_phantoms(folder, config.phantoms, config.seed, place.events, place.workers)
+    data = draw_phantoms(folder, config.phantoms, config.seed, place.events, place.workers, labels=config.label_set)
     dataset = _prepared(folder, data, config, request, place)
     return Stage(folder, dataset, config, place).train(request.limits)
 

@@ -44,7 +44,7 @@ from train.network.variants import architecture_of
 from train.records.events import Events
 from train.records.journal import TIMING, Journal, read_rows, write_scores
 from train.records.pictures import CURVES, MONTAGE, Panel, draw_curves, draw_montage, panel_of
-from train.records.reports import CaseScore, StepReport, mean_score
+from train.records.reports import Scored, StepReport, mean_score, measures_of
 from train.synthesis.augment import Augmenter
 
 SCORES = "scores.csv"
@@ -68,7 +68,7 @@ class StageResult:
     best: Path
     recipe: Recipe
     steps: int
-    scores: tuple[tuple[str, CaseScore], ...]
+    scores: tuple[tuple[str, Scored], ...]
     waited: float
 
 
@@ -83,6 +83,7 @@ class Stage:
         self.config = config
         self.place = place
         self.recipe = dataset.recipe
+        self._measures = measures_of(config.label_set)
         self.best: tuple[int, float] | None = None
         self.finished = False
         self._validated_at = -1
@@ -127,7 +128,7 @@ class Stage:
             world=workers.world,
         )
         torch.manual_seed(config.seed)
-        network = DeepLab3D(architecture_of(config.architecture).with_dropout(config.dropout))
+        network = DeepLab3D(architecture_of(config.architecture, config.outputs).with_dropout(config.dropout))
         weights = stored.model if stored is not None else None if init is None else init.mean
         if weights is not None:
             load_state(network, weights)
@@ -137,7 +138,7 @@ class Stage:
         path = self.folder / CHECKPOINT
         if not path.is_file():
             return None
-        return load_checkpoint(path, architecture=architecture_of(self.config.architecture))
+        return load_checkpoint(path, architecture=architecture_of(self.config.architecture, self.config.outputs))
 
     def _resume(self, stored: Checkpoint) -> None:
         if stored.config != self.config:
@@ -164,7 +165,9 @@ class Stage:
         with ExitStack() as stack:
             journal = None
             if self.place.workers.first:
-                journal = Journal(self.folder, step=self.trainer.step, tensorboard=self.config.tensorboard)
+                journal = Journal(
+                    self.folder, step=self.trainer.step, tensorboard=self.config.tensorboard, scored=self._measures
+                )
                 stack.enter_context(journal)
             self.place.events.stage("training", None)
             self.trainer.fit(limits, lambda report: self._stepped(report, journal))
@@ -229,25 +232,27 @@ class Stage:
     def _progress(self) -> dict[str, Any]:
         return {"best": self.best, "finished": self.finished}
 
-    def _scores(self, best: Checkpoint) -> list[tuple[str, CaseScore]]:
+    def _scores(self, best: Checkpoint) -> list[tuple[str, Scored]]:
         """Of the best state on each held-out case's own grid, without and with the Recipe's refinement."""
         cases = [self.dataset.cases[case_id] for case_id in self.dataset.split.validation]
         self.place.events.stage("scores", len(cases))
         network = best.network().to(self.place.device)
 
-        def both(case: Case) -> tuple[CaseScore, CaseScore]:
-            predicted, truth, spacing_mm = predict_case(network, case, best.recipe)
+        def both(case: Case) -> tuple[Scored, Scored]:
+            predicted, truth, spacing_mm = predict_case(
+                network, case, best.recipe, cysts_as_kidney=self.config.cysts_as_kidney
+            )
             refined = refine(predicted, spacing_mm, best.recipe.refinement, best.recipe.labels)
             self.place.events.advanced(case.case_id)
             return (
-                CaseScore.of(case.case_id, predicted, truth, spacing_mm),
-                CaseScore.of(case.case_id, refined, truth, spacing_mm),
+                self._measures.of(case.case_id, predicted, truth, spacing_mm),
+                self._measures.of(case.case_id, refined, truth, spacing_mm),
             )
 
         pairs = self.place.workers.map(both, cases)
         rows = [(what, pair[i]) for i, what in enumerate((NETWORK, REFINED)) for pair in pairs]
         if self.place.workers.first:
-            write_scores(self.folder / SCORES, rows)
+            write_scores(self.folder / SCORES, rows, self._measures)
         return rows
 
     def _waited(self) -> float:

@@ -21,7 +21,7 @@ from kits_submit.recipe import Recipe
 
 _PLANES_AHEAD = 96  # 0.2 GB on a grid of 1059 x 512 planes
 _SLABS_BEHIND = 2
-Written = tuple[str, dict[str, float]]  # a mask's file name, and millilitres by class
+Written = tuple[str, dict[str, float], float]  # a mask's file name, millilitres by class, and contradicted
 
 
 class Job:
@@ -68,7 +68,7 @@ class Job:
             mask = labelled(slabs, head, self._recipe, self.clock)
             with self.clock.stage("write"):
                 write_labels(output / self.case.target, mask.labels, mask.grid)
-            return self.case.target.name, mask.volumes_ml(self._recipe)
+            return self.case.target.name, mask.volumes_ml(self._recipe), round(mask.contradicted_ml, 3)
 
         return Worker(finish, _SLABS_BEHIND)
 
@@ -82,7 +82,7 @@ class Job:
         """What became of it."""
         told = None if error is None else _as_kits_error(error, self.case)
         grid = None if self._head is None else self._head.grid
-        name, volume_ml = (self.finisher and self.finisher.result) or (None, {})
+        name, volume_ml, contradicted = (self.finisher and self.finisher.result) or (None, {}, 0.0)
         return CaseResult(
             self.case.case_id,
             status="done" if told is None else "failed",
@@ -97,6 +97,7 @@ class Job:
             patches=self.patches,
             skipped_patches=self.skipped,
             volume_ml=volume_ml,
+            contradicted_ml=contradicted,
             seconds=self.clock.seconds,
             wall_seconds=round(time.perf_counter() - self._started, 4),
             peak_mb=peak_mb(),

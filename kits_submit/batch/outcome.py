@@ -18,7 +18,7 @@ class CaseResult:
     - `peak_mb`: peak resident memory of the process while it ran.
     - `device`: what computed it; `retried`: why devices above that one were left, one line each.
     - `patches`: of its plan; `skipped_patches`: those of one value, answered without computing.
-    - `volume_ml`: predicted volume by class name.
+    - `volume_ml`: predicted volume by class name; `contradicted_ml`: claimed by an inner region outside the outer one.
     - `notes`: what is odd about the image or its mask, a line each; it was segmented all the same.
     - `trace`: where it failed, for `--debug`; never in the manifest.
     """
@@ -36,6 +36,7 @@ class CaseResult:
     patches: int = 0
     skipped_patches: int = 0
     volume_ml: dict[str, float] = field(default_factory=dict)
+    contradicted_ml: float = 0.0
     seconds: dict[str, float] = field(default_factory=dict)
     wall_seconds: float = 0.0
     peak_mb: float = 0.0

@@ -27,6 +27,7 @@ from kits_submit.engine.onnxruntime import OnnxRuntimeEngine, import_onnxruntime
 from kits_submit.engine.protocol import Engine
 from kits_submit.engine.select import gpu_present
 from kits_submit.errors import DeviceError, ModelError
+from kits_submit.inference.decision import decision_of
 from kits_submit.inference.grid import resample, target_shape
 from kits_submit.inference.intensity import air, standardise
 from kits_submit.inference.patches import PatchPlan
@@ -193,4 +194,4 @@ def _timed(volume: Image, model: Model, engine: Engine, at_once: int | None = No
     size = at_once or batch_size(engine, PatchPlan.of(recipe).size((z, y, x)))
     started = time.monotonic()
     probabilities = stitch(volume, recipe, engine, outside=air(recipe), batch_size=size, crop=model.crop)
-    return probabilities.argmax(axis=0).astype(np.uint8), time.monotonic() - started
+    return decision_of(recipe).labels(probabilities), time.monotonic() - started

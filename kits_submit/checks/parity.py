@@ -15,9 +15,10 @@ from kits_submit.engine.protocol import Engine
 from kits_submit.engine.select import Selection
 from kits_submit.errors import DeviceError, ModelError
 from kits_submit.inference.answers import part_alone
+from kits_submit.inference.decision import decision_of
 from kits_submit.inference.intensity import standardise
 from kits_submit.recipe import Recipe
-from kits_submit.types import Batch, Logits
+from kits_submit.types import Batch, Labels, Logits
 
 _PROBE = files("kits_submit") / "data" / "probe.npz"
 LABEL_SHARE = 1e-4
@@ -65,7 +66,7 @@ def check_parity(engine: Engine, model: Model, *, half: bool | None = None) -> s
     reference = OnnxRuntimeEngine(model.content, "cpu").run(batch)
     apart = float(np.abs(together - reference).max())
     batched = float(np.abs(together - alone).max())
-    share = float(np.mean(together.argmax(axis=1) != reference.argmax(axis=1)))
+    share = float(np.mean(_labels(together, model.recipe) != _labels(reference, model.recipe)))
     cropped = _cropped_apart(engine, model, batch, together)
     in_half = (model.half if half is None else half) and engine.device in (PROVIDERS["cuda"], PROVIDERS["tensorrt"])
     tolerance, most_other = _HALF_ROUNDING if in_half else _ROUNDING
@@ -81,6 +82,10 @@ def check_parity(engine: Engine, model: Model, *, half: bool | None = None) -> s
         else f"logits within {apart:.1e}, {share:.2%} other labels"
     )
     return f"{same}; two at once against one by one within {batched:.1e}, part against whole within {cropped:.1e}"
+
+
+def _labels(logits_NKZYX: Logits, recipe: Recipe) -> Labels:
+    return decision_of(recipe).decide(np.moveaxis(logits_NKZYX, 1, 0))
 
 
 def _cropped_apart(engine: Engine, model: Model, batch: Batch, whole: Logits) -> float:

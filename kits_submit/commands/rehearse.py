@@ -26,7 +26,10 @@ _REHEARSED_BEFORE = "it has a run.json"
 def rehearse_command(
     source: Annotated[Path, typer.Argument(metavar="INPUT", help="Folder of KiTS cases, or one image.")],
     *,
-    memory: Annotated[str, typer.Option(help="What all processes may take together: 16g, 512m.")] = "16g",
+    memory: Annotated[
+        str | None, typer.Option(help="What all processes may take together: 16g, 512m. Default: the round's.")
+    ] = None,
+    judged: Annotated[str, typer.Option("--round", help="Whose limits: kits19 (16g), kits23 (24g).")] = "kits19",
     seconds: Annotated[float, typer.Option(min=0.1, help="What the whole run may take.")] = 600.0,
     case_seconds: Annotated[
         float | None, typer.Option(min=0.1, help="What each case may take. Default: no limit of its own.")
@@ -47,12 +50,13 @@ def rehearse_command(
     listed with how it was held. Exit code 0 if it fits, 11 if not, the run's own if it failed.
     """
     from kits_submit.console import say, show
+    from kits_submit.files.rounds import round_of
     from kits_submit.rehearsal.cage import snapshot
     from kits_submit.rehearsal.rehearse import rehearse
     from kits_submit.rehearsal.tables import rehearsal_tables
     from kits_submit.rehearsal.terms import Budget, parse_bytes
 
-    budget = Budget(parse_bytes(memory), seconds, case_seconds, processes, files)
+    budget = Budget(parse_bytes(memory or round_of(judged).memory), seconds, case_seconds, processes, files)
     _refuse_unusable(source, output)
     before = snapshot(source)
     with _folder(output) as out, _cage(source, out, budget, model, device, engine, image) as cage:

@@ -20,14 +20,21 @@ def run_command(
         Path | None, typer.Option(help="Folder of label maps to score against. Default: those beside the images.")
     ] = None,
     device: DeviceOption = "auto",
-    protocol: Annotated[str, typer.Option(help="How to score: paper, kits19, kits23 or all.")] = "paper",
+    protocol: Annotated[
+        str | None,
+        typer.Option(help="How to score: paper, kits19, kits23 or all. Default: paper; kits23 for a model with cysts."),
+    ] = None,
     on_failure: Annotated[
         OnFailure,
         typer.Option(help="A case that fails has no mask, or an all-background one where its header can be read."),
     ] = OnFailure.error,
     upload: Annotated[
-        bool, typer.Option("--zip", help="Also write predictions.zip for KiTS19's 90 test cases.")
+        bool, typer.Option("--zip", help="Also write predictions.zip for the round's test cases.")
     ] = False,
+    judged: Annotated[
+        str | None,
+        typer.Option("--round", help="Whose upload: kits19 (210 to 299), kits23 (589 to 698). Default: by the labels."),
+    ] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Do again what an earlier run into OUTPUT did.")] = False,
     memory_check: Annotated[
         bool, typer.Option(help="Refuse a case that would not fit into memory, before anything is computed.")
@@ -56,6 +63,6 @@ def run_command(
 
     request = Request(
         source, output, model, labels, device, protocol, on_failure, upload, fresh, memory_check, require_gpu, jobs,
-        patch, margin, overlap, pictures, report,
+        patch, margin, overlap, pictures, report, judged,
     )  # fmt: skip
     raise typer.Exit(Session(request).run())

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from evaluation.case import Settings
 from evaluation.cohort import score_pairs
+from evaluation.masks.geometry import check_same_grid
 from evaluation.tables.table import as_document, render, write_csv, write_json
 from kits_submit.batch.budget import Fit, check_fit
 from kits_submit.batch.fallback import Background, counts_as_failure
@@ -20,6 +21,7 @@ from kits_submit.batch.watchers import Watchers
 from kits_submit.checks.parity import trust
 from kits_submit.commands.options import OnFailure
 from kits_submit.commands.plan import patch_plan
+from kits_submit.commands.protocol import contradictions, protocol_for, refuse_unknown_labels, round_for
 from kits_submit.commands.report import report_of
 from kits_submit.console import close, say, show
 from kits_submit.engine.model import load_model
@@ -30,6 +32,7 @@ from kits_submit.files.left_out import left_out
 from kits_submit.files.output import SCORES, output_folder
 from kits_submit.files.targets import check_targets, name_error
 from kits_submit.files.upload import ARCHIVE, write_upload
+from kits_submit.files.volume import read_grid
 from kits_submit.report.build import CaseFiles
 from kits_submit.report.making import command_line
 from kits_submit.report.pictures import draw_picture, write_picture
@@ -52,7 +55,7 @@ class Request:
     model: Path
     labels: Path | None = None
     device: str = "auto"
-    protocol: str = "paper"
+    protocol: str | None = None
     on_failure: OnFailure = OnFailure.error
     upload: bool = False
     fresh: bool = False
@@ -64,6 +67,7 @@ class Request:
     overlap: float | None = None
     pictures: bool = False
     report: bool = False
+    judged: str | None = None
 
 
 class Session:
@@ -75,13 +79,18 @@ class Session:
 
     def __init__(self, request: Request) -> None:
         self._request = request
-        Settings(request.protocol)
+        if request.protocol is not None:
+            Settings(request.protocol)
         self._cases = find_cases(request.source, request.output)
         self._images = {case.case_id: case.image for case in self._cases}
         self._truths = _truths(self._cases, request.labels)
         images = [image for image in self._images.values() if image is not None]
         check_targets(self._cases, request.output, [*images, *self._truths.values(), request.model])
         self._model = load_model(request.model)
+        self._protocol = protocol_for(self._model.recipe.labels, request.protocol)
+        self._round = round_for(self._model.recipe.labels, request.judged, request.model)
+        if self._truths:
+            refuse_unknown_labels(self._model.recipe.labels, self._protocol, request.model)
         selection = select_engine(request.device, self._model, require_gpu=request.require_gpu)
         trust(selection, self._model)
         plan = patch_plan(self._model.recipe, request.patch, request.margin, request.overlap)
@@ -172,6 +181,8 @@ class Session:
         results = ledger.results
         report = self._score(ledger)
         failures = [(f"{r.case}: {r.error}", r.exit_code) for r in results if counts_as_failure(r)]
+        for line in contradictions(results, self._model.recipe.regions):
+            say(f"note: {line}")
         scoring = [] if report is None else [(f"{i.case}: {i.message}", i.exit_code) for i in report.issues]
         scoring = [failure for failure in scoring if failure[1]]
         for message, _ in scoring:
@@ -190,12 +201,20 @@ class Session:
     def _zip(self, ledger: Ledger, *, told_already: bool) -> list[Failure]:
         """Write the upload; its failure, unless it only follows from the failure of cases."""
         try:
-            write_upload(self._request.output, {r.case for r in ledger.results if r.prediction is None})
-        except InputError as error:
+            self._check_masks(ledger)
+            write_upload(self._request.output, {r.case for r in ledger.results if r.prediction is None}, self._round)
+        except KitsError as error:
             say(f"failed: {error}")
             return [] if told_already else [(str(error), error.exit_code)]
         ledger.summaries.append(ARCHIVE)
         return []
+
+    def _check_masks(self, ledger: Ledger) -> None:
+        """As KiTS23 checks an upload: shape and affine of each of its masks. Raises: GeometryError: one differs."""
+        for case, mask in self._masks(ledger).items():
+            image = self._images[case]
+            if case in self._round.cases and image is not None:
+                check_same_grid(read_grid(mask), read_grid(image), mask, named="its image")
 
     def _masks(self, ledger: Ledger) -> dict[str, Path]:
         """The masks that stand after this run, by case."""
@@ -211,7 +230,7 @@ class Session:
         pairs = [(case, mask, self._truths[case]) for case, mask in self._masks(ledger).items() if case in self._truths]
         if not pairs:
             return None
-        report = score_pairs(pairs, self._request.protocol)
+        report = score_pairs(pairs, self._protocol)
         for name, write in zip(SCORES, (write_csv, write_json), strict=True):
             write(report, self._request.output / name)
             ledger.summaries.append(name)

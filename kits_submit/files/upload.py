@@ -1,4 +1,4 @@
-"""`predictions.zip`, as KiTS19's upload asks for it: the masks of its 90 test cases and nothing else."""
+"""`predictions.zip`, as a round's upload asks for it: the masks of its test cases and nothing else."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from pathlib import Path
 from kits_submit.atomic import replacing
 from kits_submit.errors import InputError
 from kits_submit.files.cases import prediction_name
+from kits_submit.files.rounds import ROUNDS, Round
 
 ARCHIVE = "predictions.zip"
-TEST_CASES = tuple(f"case_{number:05d}" for number in range(210, 300))  # KiTS19's test images
 _SHOWN = 5
 
 
-def write_upload(folder: Path, failed: Collection[str]) -> Path:
-    """Zip the 90 masks of `folder`, not compressed again; equal masks give equal archives.
+def write_upload(folder: Path, failed: Collection[str], judged: Round = ROUNDS["kits19"]) -> Path:
+    """Zip the round's masks of `folder` under its names, not compressed again; equal masks give equal archives.
 
     Args:
         failed: cases whose mask, if one stands there from another run, does not count.
@@ -25,18 +25,18 @@ def write_upload(folder: Path, failed: Collection[str]) -> Path:
         InputError: masks are missing.
         OutputError: the archive cannot be written.
     """
-    names = {case: prediction_name(case) for case in TEST_CASES}
-    missing = [name for case, name in names.items() if case in failed or not (folder / name).is_file()]
+    masks = {case: folder / prediction_name(case) for case in judged.cases}
+    missing = [judged.mask_name(case) for case, mask in masks.items() if case in failed or not mask.is_file()]
     path = folder / ARCHIVE
     if missing:
         path.unlink(missing_ok=True)
         more = f" and {len(missing) - _SHOWN} more" if len(missing) > _SHOWN else ""
         raise InputError(
-            f"{len(missing)} of KiTS19's {len(names)} masks are missing: {', '.join(missing[:_SHOWN])}{more}",
-            fix="give all of case_00210 to case_00299",
+            f"{len(missing)} of {judged.name}'s {len(masks)} masks are missing: {', '.join(missing[:_SHOWN])}{more}",
+            fix=f"give all of {judged.cases[0]} to {judged.cases[-1]}",
             path=path,
         )
     with replacing(path) as raw, zipfile.ZipFile(raw, "w", zipfile.ZIP_STORED) as archive:
-        for name in names.values():
-            archive.writestr(zipfile.ZipInfo(name), (folder / name).read_bytes())
+        for case, mask in masks.items():
+            archive.writestr(zipfile.ZipInfo(judged.mask_name(case)), mask.read_bytes())
     return path

@@ -21,6 +21,7 @@ from kits_submit.engine.protocol import Engine
 from kits_submit.files.volume import Grid, Planes
 from kits_submit.inference.answers import Network
 from kits_submit.inference.clock import Clock
+from kits_submit.inference.decision import decision_of
 from kits_submit.inference.grid import resample_planes
 from kits_submit.inference.intensity import air, standardise
 from kits_submit.inference.patches import PatchPlan
@@ -58,11 +59,13 @@ class Mask:
     """A label map on the source grid.
 
     - `labels`: ZYX. `touched`: the view of it that holds all that is not background.
+    - `contradicted_ml`: what an inner region claimed outside the one that holds it.
     """
 
     labels: Labels
     touched: Labels
     grid: Grid
+    contradicted_ml: float = 0.0
 
     def volumes_ml(self, recipe: Recipe) -> dict[str, float]:
         """Of each class but the background, by name."""
@@ -86,7 +89,7 @@ def network_of(
 ) -> Network:
     """An engine as one volume is handed to it."""
     size = batch_size(engine, plan.size(shape))
-    return Network(_Clocked(engine, clock), len(recipe.labels), air(recipe), size, crop)
+    return Network(_Clocked(engine, clock), recipe.outputs, air(recipe), size, crop)
 
 
 def answered(
@@ -107,14 +110,15 @@ def labelled(answers: Iterable[Slab], head: Head, recipe: Recipe, clock: Clock) 
     """The refined label map of a whole volume's slabs."""
     grid = head.grid
     labels = grid.canonical_view(np.zeros(grid.stored_shape[:3], np.uint8, order="F"))
-    restorer = Restorer(labels, head.shape, descending=head.descending)
+    decision = decision_of(recipe)
+    restorer = Restorer(labels, head.shape, descending=head.descending, decision=decision)
     for slab in answers:
         with clock.stage("restore"):
             restorer.add(slab)
     touched = labels[restorer.touched or (slice(0),) * 3]
     with clock.stage("refine"):
         refine_in_place(touched, grid.spacing_mm, recipe.refinement, recipe.labels)
-    return Mask(labels, touched, grid)
+    return Mask(labels, touched, grid, volume_ml(decision.contradicted, grid.spacing_mm))
 
 
 class _Clocked:

@@ -30,17 +30,20 @@ def refine(labels: Labels, spacing_mm: Spacing, refinement: Refinement, classes:
 def refine_in_place(labels: Labels, spacing_mm: Spacing, refinement: Refinement, classes: LabelSet) -> None:
     """Refine ZYX labels; the thresholds' meaning stands in `Refinement`.
 
-    In order: opening of the foreground, small components of tumors and cysts, small kidney components, small foreground
-    components, foreground without a kidney, holes. Foreground is kidneys with their masses; classes that are neither
-    are left as they are, but may take a small component that touches them most. Only the padded box of all that is not
-    background is touched.
+    In order: opening of the foreground, cysts that are a part of a tumor and tumors that are a part of a cyst, small
+    components of tumors, of cysts and of kidneys, small foreground components, foreground without a kidney, holes.
+    Foreground is kidneys with their masses; classes that are neither are left as they are, but may take a small
+    component that touches them most. Only the padded box of all that is not background is touched.
     """
     box = _padded_box(labels)
     if box is None:
         return
     inner = np.pad(labels[box], 1)  # the rim joins all outer background; cc3d 4.1 refuses some volumes one voxel thin
     _open(inner, spacing_mm, refinement.opening_mm, classes)
-    thresholds_ml = [(mass, refinement.tumor_min_ml) for mass in classes.mass]
+    _swallow(inner, classes.cyst, classes.tumor, refinement.cyst_in_tumor, spacing_mm, classes)
+    _swallow(inner, classes.tumor, classes.cyst, refinement.tumor_in_cyst, spacing_mm, classes)
+    thresholds_ml = [(tumor, refinement.tumor_min_ml) for tumor in classes.tumor]
+    thresholds_ml += [(cyst, refinement.cyst_min_ml) for cyst in classes.cyst]
     thresholds_ml += [(kidney, refinement.kidney_min_ml) for kidney in classes.kidney]
     for which, threshold_ml in thresholds_ml:
         around = _padded_box(inner == which)
@@ -97,6 +100,29 @@ def _reassign_small(labels: Labels, which: int, threshold_ml: float, spacing_mm:
     new = touching.argmax(axis=1).astype(np.uint8)
     mask = small[components]
     labels[mask] = new[components[mask]]
+
+
+def _swallow(
+    labels: Labels, of: tuple[int, ...], by: tuple[int, ...], share: float, spacing_mm: Spacing, classes: LabelSet
+) -> None:
+    """Give a component of a class in `of` to `by` where at least `share` of its surface faces that; share 0: never.
+
+    On the labels of 60 KiTS23 cases no true cyst faces tumor over more than 0.29 of its surface, and no true tumor
+    faces cyst over 0.05, so that a share above 0.3 leaves the truth as it is.
+    """
+    if share <= 0 or not by:
+        return
+    for which in of:
+        around = _padded_box(labels == which)
+        if around is None:
+            continue
+        part = labels[around]
+        components, sizes = _components(part == which, connectivity=26)
+        touching = _touching_mm2(components, part, (len(sizes), len(classes)), spacing_mm)
+        swallowed = touching[:, by[0]] >= share * touching.sum(axis=1)
+        swallowed[0] = False
+        mask = swallowed[components]
+        part[mask] = by[0]
 
 
 def _drop_foreground(labels: Labels, refinement: Refinement, spacing_mm: Spacing, classes: LabelSet) -> None:

@@ -1,21 +1,20 @@
-"""Bring the network's answer back to the source grid, slab by slab: interpolate class probabilities, take the highest.
+"""Bring the network's answer back to the source grid, slab by slab: interpolate probabilities, then decide.
 
-Only the padded box of a slab's voxels whose highest class is not background is interpolated. Outside it the result is
-background without computing: linear interpolation is a convex combination of its corners, and where background leads in
-each corner it leads in any such combination. A tie goes to the lower class.
+Only the padded box of a slab's voxels that are not background is interpolated. Outside it the result is background
+without computing: linear interpolation is a convex combination of its corners, and where background leads in each
+corner (or no region reaches its threshold) it does in any such combination.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
-from kits_submit.inference.grid import FloatArray, Neighbours, interpolation, resample_along
-from kits_submit.types import Labels, Logits, Probabilities, Shape
+from kits_submit.inference.decision import Decision, Likeliest, OfProbabilities, Scores
+from kits_submit.inference.grid import Neighbours, interpolation, resample_along
+from kits_submit.types import Labels, Mask, Probabilities, Shape
 
-Scores = Logits | Probabilities
 Box = tuple[slice, slice, slice]
 
 
@@ -25,21 +24,13 @@ class Slab:
 
     - `axis`: 0, 1 or 2 for Z, Y or X.
     - `start`, `stop`: its planes, [start, stop) on the Recipe's grid.
-    - `scores`: class scores, (K, stop - start, and the other two axes in their order).
+    - `scores`: of classes or regions, (K, stop - start, and the other two axes in their order).
     """
 
     axis: int
     start: int
     stop: int
     scores: Scores
-
-
-def softmax(logits: Logits, out: Probabilities | None = None) -> Probabilities:
-    """Over the first axis, in float32, safe for large logits; into `out` where it is given."""
-    odds: Probabilities = np.subtract(logits, logits.max(axis=0), out=out)
-    np.exp(odds, out=odds)
-    odds /= odds.sum(axis=0)
-    return odds
 
 
 class Restorer:
@@ -49,7 +40,7 @@ class Restorer:
         labels: ZYX on the source grid, all background; may be a view of another memory order.
         shape: of the Recipe's grid, Z, Y, X.
         descending: the order in which slabs come.
-        probabilities: turns a box of scores into probabilities.
+        decision: what the scores say.
     """
 
     def __init__(
@@ -58,10 +49,10 @@ class Restorer:
         shape: Shape,
         *,
         descending: bool = False,
-        probabilities: Callable[[Scores], Probabilities] = softmax,
+        decision: Decision | None = None,
     ) -> None:
         self._labels, self._shape = labels, shape
-        self._descending, self._probabilities = descending, probabilities
+        self._descending, self._decision = descending, decision or Likeliest()
         self._written: list[tuple[int, int]] | None = None
         self._edge: Slab | None = None  # the plane of the last slab that the next one's interpolation needs
 
@@ -84,7 +75,7 @@ class Restorer:
         self._restore(held)
 
     def _restore(self, held: Slab) -> None:
-        box = _foreground_box(held.scores)
+        box = _box(self._decision.foreground(held.scores))
         if box is None:
             return
         others = [a for a in range(3) if a != held.axis]
@@ -102,11 +93,11 @@ class Restorer:
         )
         low = int(along.low[wanted[0]])
         planes = slice(low - held.start, int(along.high[wanted[-1]]) + 1 - held.start)
-        values = self._probabilities(held.scores[:, planes, rows.source, columns.source])
+        values = self._decision.probabilities(held.scores[:, planes, rows.source, columns.source])
         inputs = ((low + n, np.ascontiguousarray(values[:, n])) for n in range(values.shape[1]))
         weights = (rows.weights, columns.weights)
         for i, plane in resample_along(inputs, along, wanted, weights, early=labels.shape[0] > self._shape[held.axis]):
-            labels[i, rows.out, columns.out] = highest(plane)
+            labels[i, rows.out, columns.out] = self._decision.labels(plane)
         across = [(part.start, part.stop) for part in (rows.out, columns.out)]
         self._write(held.axis, (int(wanted[0]), int(wanted[-1]) + 1), across)
 
@@ -116,23 +107,13 @@ class Restorer:
         self._written = [(min(a, c), max(b, d)) for (a, b), (c, d) in zip(box, before, strict=True)]
 
 
-def restore_labels(probabilities: Probabilities, shape: Shape) -> Labels:
-    """The likeliest class of each voxel of the source grid, from KZYX probabilities on the Recipe's grid."""
+def restore_labels(probabilities: Probabilities, shape: Shape, decision: Decision | None = None) -> Labels:
+    """The label of each voxel of the source grid, from KZYX probabilities on the Recipe's grid."""
     labels = np.zeros(shape, np.uint8)
     z, y, x = probabilities.shape[1:]
-    Restorer(labels, (z, y, x), probabilities=lambda box: box).add(Slab(0, 0, z, probabilities))
+    decided = OfProbabilities(decision or Likeliest())
+    Restorer(labels, (z, y, x), decision=decided).add(Slab(0, 0, z, probabilities))
     return labels
-
-
-def highest(scores: FloatArray) -> Labels:
-    """Index along the first axis of the highest score, the lower one of equals (`argmax`, several times faster)."""
-    best = scores[0]
-    found = np.zeros(best.shape, np.uint8)
-    for k in range(1, len(scores)):
-        better = scores[k] > best
-        found[better] = k
-        best = np.maximum(best, scores[k])
-    return found
 
 
 class _Extent:
@@ -159,14 +140,11 @@ def _joined(edge: Slab, slab: Slab) -> Slab:
     return Slab(slab.axis, first.start, second.stop, np.concatenate([first.scores, second.scores], axis=1))
 
 
-def _foreground_box(scores: Scores) -> list[tuple[int, int]] | None:
-    """[start, stop) along the last three axes of the voxels whose highest class is not background; None: none are."""
-    foreground = scores[1] > scores[0]
-    for k in range(2, len(scores)):
-        foreground |= scores[k] > scores[0]
+def _box(mask: Mask) -> list[tuple[int, int]] | None:
+    """[start, stop) along each axis of what is set; None where nothing is."""
     box = []
     for axis in range(3):
-        hit = np.flatnonzero(foreground.any(axis=tuple(a for a in range(3) if a != axis)))
+        hit = np.flatnonzero(mask.any(axis=tuple(a for a in range(3) if a != axis)))
         if hit.size == 0:
             return None
         box.append((int(hit[0]), int(hit[-1]) + 1))

@@ -17,8 +17,9 @@ import numpy.typing as npt
 from kits_submit.engine.crop import Crop
 from kits_submit.engine.protocol import Engine
 from kits_submit.inference.answers import Answer, Network
+from kits_submit.inference.decision import decision_of
 from kits_submit.inference.patches import PatchBox, PatchPlan, Span
-from kits_submit.inference.restore import Slab, softmax
+from kits_submit.inference.restore import Slab
 from kits_submit.recipe import Recipe
 from kits_submit.types import Image, Logits, Probabilities, Shape
 
@@ -50,7 +51,7 @@ def stitch(
     plan: PatchPlan | None = None,
     crop: Crop | None = None,
 ) -> Probabilities:
-    """Class probabilities of a standardised ZYX image, KZYX on the same grid.
+    """Probabilities of classes or regions of a standardised ZYX image, KZYX on the same grid.
 
     By the Recipe's plan each voxel's value is that of the one patch that keeps it: nothing is blended, so a network
     that is a function of each voxel alone gives the same bits stitched as whole.
@@ -67,12 +68,13 @@ def stitch(
         DeviceError: the device failed.
     """
     z, y, x = image.shape
-    probabilities = np.empty((len(recipe.labels), z, y, x), np.float32)
+    probabilities = np.empty((recipe.outputs, z, y, x), np.float32)
+    decision = decision_of(recipe)
     plan = plan or PatchPlan.of(recipe)
-    network = Network(engine, len(recipe.labels), outside, batch_size, crop)
+    network = Network(engine, recipe.outputs, outside, batch_size, crop)
     volume = Arriving((z, y, x), axis=0, descending=False, planes=enumerate(image))
     for slab in slabs(volume, plan, network, on_patches):
-        softmax(slab.scores, out=probabilities[:, slab.start : slab.stop])
+        decision.probabilities(slab.scores, out=probabilities[:, slab.start : slab.stop])
     return probabilities
 
 

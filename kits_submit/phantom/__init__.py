@@ -7,7 +7,7 @@ HU and sizes of the organs, not their diseases.
     shapes.py    implicit shapes in mm, softened into voxels inside their bounding boxes
     phases.py    contrast phases and the HU of every tissue in them
     body.py      the trunk's layers as radii by angle and height
-    torso.py spine.py organs.py bowel.py kidneys.py tumors.py   what is drawn, back to front
+    torso.py spine.py organs.py bowel.py kidneys.py cysts.py cystic.py tumors.py   what is drawn, back to front
     scanner.py   voxel sizes, field of view, slice blur, noise
     draw.py      a patient, then a phantom
     around.py    an abdomen around a label map that somebody else drew

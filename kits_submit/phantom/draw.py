@@ -8,8 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from kits_submit.errors import InputError
+from kits_submit.labels import CYST, KIDNEY, KITS19, TUMOR, LabelSet
 from kits_submit.phantom.body import Body
 from kits_submit.phantom.bowel import paint_bowel
+from kits_submit.phantom.cystic import with_cysts
 from kits_submit.phantom.kidneys import Kidney, draw_kidneys, paint_kidney
 from kits_submit.phantom.organs import paint_heart, paint_organs, paint_vessels
 from kits_submit.phantom.phases import Tissues, draw_phase, draw_tissues
@@ -41,8 +43,8 @@ class Patient:
 class Phantom:
     """One synthetic case.
 
-    image: HU, whole numbers. labels: 0 background, 1 kidney, 2 tumor. spacing_mm: along Z, Y, X.
-    phase: contrast phase, one of `phases.PHASES`.
+    image: HU, whole numbers. labels: 0 background, 1 kidney, 2 tumor, and 3 cyst where it was asked for.
+    spacing_mm: along Z, Y, X. phase: contrast phase, one of `phases.PHASES`.
     """
 
     image: Image
@@ -61,13 +63,19 @@ def kits_affine(spacing_mm: Spacing) -> Affine:
     return np.array([[0, 0, -x, 0], [0, -y, 0, 0], [-z, 0, 0, 0], [0, 0, 0, 1]], np.float64)
 
 
-def draw_patient(seed: int, index: int) -> Patient:
-    """The patient and the scan of case `index`, whatever the voxels they are drawn on."""
+def draw_patient(seed: int, index: int, labels: LabelSet = KITS19) -> Patient:
+    """The patient and the scan of case `index`, whatever the voxels they are drawn on.
+
+    With a set that has cysts, these are KiTS23's, by random numbers of their own: all else is as of two classes.
+    """
     rng = np.random.default_rng([seed, index])
     body = Body.draw(rng)
     phase = draw_phase(rng)
     tissues = draw_tissues(rng, phase)
     kidneys = draw_kidneys(rng, body)
+    if labels.cyst:
+        own = np.random.default_rng([seed, index, 3])
+        kidneys = tuple(with_cysts(own, kidney) for kidney in kidneys)
     tumors = draw_tumors(rng, kidneys, body, phase)
     need = _extent(kidneys, tumors)
     sides = np.array([0.0, math.pi])
@@ -78,7 +86,13 @@ def draw_patient(seed: int, index: int) -> Patient:
 
 
 def draw_phantom(
-    seed: int, index: int, *, spacing_mm: Spacing | None = None, matrix: int = 512, max_slices: int | None = None
+    seed: int,
+    index: int,
+    *,
+    spacing_mm: Spacing | None = None,
+    matrix: int = 512,
+    max_slices: int | None = None,
+    labels: LabelSet = KITS19,
 ) -> Phantom:
     """Draw case `index` of the set `seed`; the same arguments give the same voxels.
 
@@ -88,15 +102,17 @@ def draw_phantom(
         matrix: rows and columns over the field of view (ignored where `spacing_mm` is given).
         max_slices: slices at most. Only slice distances that allow it are drawn; where 5 mm are too many,
             the range is cut, and where the kidneys alone need more, slices get thicker.
+        labels: a cyst is a class of its own where the set has one, and kidney where it has none.
 
     Raises:
         InputError: an argument is out of range, or `spacing_mm` leaves the kidneys more than `max_slices`.
     """
     _check(seed, index, spacing_mm, matrix, max_slices)
-    patient = draw_patient(seed, index)
+    _check_labels(labels)
+    patient = draw_patient(seed, index, labels)
     grid = _grid(patient, spacing_mm, matrix, max_slices)
     canvas = Canvas(grid, np.empty(grid.shape, np.float32), np.zeros(grid.shape, np.uint8))
-    _paint(canvas, patient, np.random.default_rng([seed, index, 1]))
+    _paint(canvas, patient, np.random.default_rng([seed, index, 1]), CYST if labels.cyst else KIDNEY)
     blur_slices(canvas.hu, grid.spacing_mm[0])
     _, y, x = grid.axes
     add_noise(canvas.hu, grid.spacing_mm, patient.scan, (y, x), np.random.default_rng([seed, index, 2]))
@@ -105,7 +121,7 @@ def draw_phantom(
     return Phantom(canvas.hu, canvas.labels, grid.spacing_mm, patient.phase)
 
 
-def _paint(canvas: Canvas, patient: Patient, rng: np.random.Generator) -> None:
+def _paint(canvas: Canvas, patient: Patient, rng: np.random.Generator, cyst_label: int) -> None:
     body, tissues = patient.body, patient.tissues
     paint_torso(canvas, body, tissues, rng)
     paint_muscles(canvas, body, tissues, rng)
@@ -113,7 +129,7 @@ def _paint(canvas: Canvas, patient: Patient, rng: np.random.Generator) -> None:
     paint_bowel(canvas, body, tissues, rng)
     paint_organs(canvas, body, tissues, patient.phase, rng)
     for kidney in patient.kidneys:
-        paint_kidney(canvas, body, kidney, tissues)
+        paint_kidney(canvas, body, kidney, tissues, cyst_label)
     paint_vessels(canvas, body, patient.kidneys, tissues, rng)
     paint_spine(canvas, body, tissues, rng)
     for tumor in patient.tumors:
@@ -169,6 +185,12 @@ def _slice_mm(patient: Patient, max_slices: int | None) -> float:
     if max_slices * _THICKEST_MM >= high - low + _THICKEST_MM:
         return _THICKEST_MM
     return math.ceil(10 * (high - low) / (max_slices - 1)) / 10
+
+
+def _check_labels(labels: LabelSet) -> None:
+    if (labels.kidney, labels.tumor) != ((KIDNEY,), (TUMOR,)) or labels.cyst not in ((), (CYST,)):
+        what = f"phantoms are labelled {KIDNEY} kidney, {TUMOR} tumor and {CYST} cyst, asked for: {labels}"
+        raise InputError(what, fix="give labelled data, or use labels kits19 or kits23")
 
 
 def _check(seed: int, index: int, spacing_mm: Spacing | None, matrix: int, max_slices: int | None) -> None:

@@ -13,6 +13,7 @@ import numpy as np
 
 from kits_submit.labels import KIDNEY
 from kits_submit.phantom.body import Body
+from kits_submit.phantom.cysts import Cyst, paint_cyst
 from kits_submit.phantom.phases import Tissues
 from kits_submit.phantom.shapes import (
     Axes,
@@ -32,14 +33,6 @@ _MEDIAN_ML, _LOG_SPREAD, _LOW_ML, _HIGH_ML = 194.0, 0.27, 90.0, 340.0
 _ALONE_FACTOR = 1.3  # a kidney that works alone grows
 _ALONE_SHARE = 0.05
 _FILL = 0.83  # measured: labelled volume over the outer ellipsoid's, the rest is sinus
-
-
-@dataclass(frozen=True)
-class Cyst:
-    """A fluid-filled ball in or on the kidney."""
-
-    ball: Ellipsoid
-    hu: float
 
 
 @dataclass(frozen=True)
@@ -204,7 +197,7 @@ def surface_direction(rng: np.random.Generator) -> Point:
             return float(u / length), float(v / length), float(w / length)
 
 
-def paint_kidney(canvas: Canvas, body: Body, kidney: Kidney, tissues: Tissues) -> None:
+def paint_kidney(canvas: Canvas, body: Body, kidney: Kidney, tissues: Tissues, cyst_label: int = KIDNEY) -> None:
     """Draw the perirenal fat, the kidney and its cysts, HU and labels."""
     box = canvas.grid.box(*kidney.bounds(kidney.fat_mm * 1.8 + 2))
     if box is not None:
@@ -213,12 +206,7 @@ def paint_kidney(canvas: Canvas, body: Body, kidney: Kidney, tissues: Tissues) -
     if box is not None:
         _paint_parenchyma(canvas, kidney, box, tissues)
     for cyst in kidney.cysts:
-        box = canvas.box(cyst.ball)
-        if box is None:
-            continue
-        inside = np.maximum(cyst.ball.distance(box), body.beyond_retroperitoneum(box) + 1.5)
-        canvas.blend(box, canvas.cover(inside), cyst.hu)
-        canvas.labels[box.slices][inside < 0] = KIDNEY
+        paint_cyst(canvas, body, cyst, cyst_label)
 
 
 def _paint_fat(canvas: Canvas, body: Body, kidney: Kidney, box: Box, hu: float) -> None:

@@ -19,6 +19,7 @@ from nibabel.nifti1 import Nifti1Header
 from kits_submit.atomic import replacing
 from kits_submit.errors import InputError, LabelError, OutputError
 from kits_submit.files.volume import read_labels
+from kits_submit.labels import KITS19, LabelSet
 from kits_submit.phantom.around import draw_around
 from kits_submit.phantom.draw import Phantom, draw_phantom
 from kits_submit.types import Affine, Array, Image, Labels, Spacing
@@ -39,6 +40,7 @@ def write_phantoms(
     spacing_mm: Spacing | None = None,
     matrix: int = 512,
     max_slices: int | None = None,
+    labels: LabelSet = KITS19,
     first: int = 0,
     on_case: Callable[[str], None] | None = None,
 ) -> list[Path]:
@@ -56,7 +58,7 @@ def write_phantoms(
         raise InputError(f"first={first}, cases={cases}: case numbers have five digits", fix="stay within 0 to 99999")
     folders = []
     for index in range(first, first + cases):
-        phantom = draw_phantom(seed, index, spacing_mm=spacing_mm, matrix=matrix, max_slices=max_slices)
+        phantom = draw_phantom(seed, index, spacing_mm=spacing_mm, matrix=matrix, max_slices=max_slices, labels=labels)
         folder = out / f"case_{index:05d}"
         write_phantom(phantom, folder)
         folders.append(folder)

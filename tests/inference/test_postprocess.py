@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from kits_submit.inference.postprocess import refine, volume_ml
-from kits_submit.labels import KITS19
+from kits_submit.labels import KITS19, LabelSet
 from kits_submit.recipe import Refinement
 from tests import reference
 
@@ -133,3 +133,36 @@ def test_the_default_keeps_a_plain_kidney_with_its_tumor(default):
     labels[3:15, 5:25, 5:25] = 1
     labels[6:10, 22:30, 10:18] = 2
     assert np.array_equal(refined_of(labels, (3.0, 1.5, 1.5), default), labels)
+
+
+THREE = LabelSet.of(("background", "kidney", "tumor", "cyst"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "given", "wanted"),
+    [
+        # a cyst between two tumor voxels: of its six faces two are tumor's, four background's
+        ({"cyst_in_tumor": 0.3}, (1, 2, 3, 2), [1, 2, 2, 2]),
+        ({"cyst_in_tumor": 0.34}, (1, 2, 3, 2), [1, 2, 3, 2]),
+        ({"tumor_in_cyst": 0.3}, (1, 3, 2, 3), [1, 3, 3, 3]),
+        ({"tumor_in_cyst": 0.3}, (1, 2, 3, 2), [1, 2, 3, 2]),
+        ({}, (1, 2, 3, 2), [1, 2, 3, 2]),
+        # a small cyst goes to what it touches most, a tumor of the same size by a threshold of its own
+        ({"cyst_min_ml": 1.5}, (1, 1, 3, 0), [1, 1, 0, 0]),
+        ({"cyst_min_ml": 1.5}, (1, 1, 2, 0), [1, 1, 2, 0]),
+        # a mass that touches no kidney
+        ({"tumor_needs_kidney": True}, (1, 0, 3, 2), [1, 0, 0, 0]),
+    ],
+)
+def test_three_classes_by_hand(changes, given, wanted):
+    none = {"cyst_min_ml": 0.0}
+    assert middle(refine(row(*given), CUBE_MM, only(**(none | changes)), THREE)) == wanted
+
+
+@given(label_maps, spacings)
+def test_rules_of_cysts_change_nothing_of_two_classes(labels, spacing):
+    usual, with_cysts = (
+        only(tumor_min_ml=4.0),
+        only(tumor_min_ml=4.0, cyst_in_tumor=0.3, tumor_in_cyst=0.3, cyst_min_ml=9.0),
+    )
+    assert np.array_equal(refined_of(labels, spacing, usual), refined_of(labels, spacing, with_cysts))

@@ -14,8 +14,9 @@ from kits_submit.engine.crop import Cells, Crop, part_of
 from kits_submit.engine.protocol import OutOfMemory
 from kits_submit.errors import InputError
 from kits_submit.inference.answers import Network
+from kits_submit.inference.decision import highest, softmax
 from kits_submit.inference.patches import PatchPlan
-from kits_submit.inference.restore import Restorer, Slab, highest, restore_labels, softmax
+from kits_submit.inference.restore import Restorer, Slab, restore_labels
 from kits_submit.inference.stitch import Arriving, slabs
 
 AIR = -2.0

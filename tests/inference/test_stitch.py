@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from kits_submit.errors import ModelError
-from kits_submit.inference.restore import softmax
+from kits_submit.inference.decision import softmax
 from kits_submit.inference.stitch import stitch
 from tests.conftest import recipe
 

@@ -99,7 +99,7 @@ def test_init_starts_from_the_mean_weights(tmp_path: Path) -> None:
 def test_pretraining_is_a_training_of_its_own_that_hands_its_weights_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def draw(folder: Path, count: int, *_: object) -> Path:
+    def draw(folder: Path, count: int, *_: object, **__: object) -> Path:
         return write_cases(folder / "phantoms", count)
 
     monkeypatch.setattr("train.run.draw_phantoms", draw)
@@ -113,7 +113,7 @@ def test_pretraining_is_a_training_of_its_own_that_hands_its_weights_on(
 
 
 def test_a_wrong_name_is_told_before_anything_is_pretrained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("train.run.draw_phantoms", lambda *_: pytest.fail("pretrains"))
+    monkeypatch.setattr("train.run.draw_phantoms", lambda *_, **__: pytest.fail("pretrains"))
     wrong = replace(SMALL, pretrain=True, holdout_cases=("case_99999",))
     with pytest.raises(InputError, match="case_99999, which is not in the data"):
         train(write_cases(tmp_path / "data"), tmp_path / "run", wrong)

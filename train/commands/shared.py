@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from train.config import TrainConfig
     from train.fit.checkpoint import Checkpoint
     from train.records.events import Events
-    from train.records.reports import CaseScore
+    from train.records.reports import Scored
 
 DataOption = Annotated[
     Path | None, typer.Option(help="Folder of labelled cases (KiTS layout). Without it, phantoms are drawn.")
@@ -54,7 +54,7 @@ def phantoms_of(run: Path, config: TrainConfig, events: Events, workers: Workers
     from train.data.cohort import PHANTOMS, draw_phantoms
 
     events.said(f"no --data: training on {config.phantoms} phantoms, synthetic cases in {run / PHANTOMS}")
-    return draw_phantoms(run, config.phantoms, config.seed, events, workers)
+    return draw_phantoms(run, config.phantoms, config.seed, events, workers, labels=config.label_set)
 
 
 def set_threads(threads: int | None) -> None:
@@ -65,18 +65,21 @@ def set_threads(threads: int | None) -> None:
         torch.set_num_threads(threads)
 
 
-def score_table(title: str, rows: Sequence[tuple[str, Sequence[CaseScore]]]) -> Any:
-    """The mean of each row's cases in percent, in the columns of the paper's tables."""
+def score_table(title: str, rows: Sequence[tuple[str, Sequence[Scored]]]) -> Any:
+    """The mean of each row's cases in percent, a column a measure."""
     from rich.table import Table
 
-    from train.records.reports import MEASURES, mean_score
+    from train.records.reports import mean_score
 
+    measures = rows[0][1][0].measures()
     table = Table(title=title, title_justify="left")
     table.add_column("")
-    for measure in MEASURES:
-        target, name = measure.split("_")
-        table.add_column(f"{name.capitalize()}\n{target}", justify="right")
+    for measure in measures:
+        target, name = measure.rsplit("_", 1)
+        table.add_column(
+            f"{'Surface' if name == 'sd' else name.capitalize()}\n{target.replace('_', ' ')}", justify="right"
+        )
     for words, scores in rows:
         mean = mean_score(scores)
-        table.add_row(words, *(f"{100 * getattr(mean, measure):.2f}" for measure in MEASURES))
+        table.add_row(words, *(f"{100 * getattr(mean, measure):.2f}" for measure in measures))
     return table

@@ -45,7 +45,8 @@ def train_command(
     preset: Annotated[
         str | None,
         typer.Option(
-            help="demo: minutes on a laptop (default). paper: the paper's. shipped: models/'s. Or a row of Tables 2, 3."
+            help="demo: minutes on a laptop (default). paper: the paper's. kits23, kits23-regions: the paper's on "
+            "KiTS23. shipped: models/'s. Or a row of Tables 2, 3."
         ),
     ] = None,
     config_file: ConfigOption = None,

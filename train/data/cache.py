@@ -3,9 +3,8 @@
     CACHE/case_00000-3f2a9c41d07e/      the suffix: content of the files + what the Recipe does to them
         image.npy        float16 ZYX, standardised (rounded by a thousandth of its value at most)
         label.npy        uint8 ZYX
-        class_1.npy      flat indices of kidney voxels, ascending
-        class_2.npy      flat indices of tumor voxels, ascending
-        foreground.npy   flat indices of both, ascending: what is not in it is background
+        class_1.npy ..   flat indices of kidney voxels, of tumor voxels, ..; ascending
+        foreground.npy   flat indices of all of them, ascending: what is not in it is background
 
 A case is written into a folder beside and renamed, so that a folder of that name is always whole; an interrupted
 training finds what is done, and `clear_unfinished` takes away what it left. Content decides, not dates: changed files
@@ -32,6 +31,7 @@ from kits_submit.errors import InputError, OutputError
 from kits_submit.files.cases import Case
 from kits_submit.inference.grid import resample, resample_nearest, target_shape
 from kits_submit.inference.intensity import standardise
+from kits_submit.labels import KITS19
 from kits_submit.recipe import Recipe
 from kits_submit.types import Image, Labels, Shape, Spacing
 from train.pairs import content_hash, read_pair
@@ -106,16 +106,29 @@ def _header(path: Path) -> tuple[np.dtype[Any], tuple[int, ...], int]:
         return dtype, shape, stream.tell()
 
 
-def cache_case(case: Case, recipe: Recipe, root: Path, *, max_slices: int, sha256: str | None = None) -> CachedCase:
+def cache_case(
+    case: Case,
+    recipe: Recipe,
+    root: Path,
+    *,
+    max_slices: int,
+    sha256: str | None = None,
+    cysts_as_kidney: bool = False,
+) -> CachedCase:
     """The case's folder under `root`, made unless it is there. `sha256`: of the case's files, where already known.
 
     Raises:
         InputError, VolumeError, GeometryError, LabelError: the case cannot be used.
         OutputError: the cache cannot be written.
     """
-    folder = root / f"{case.case_id}-{_key(sha256 or content_hash(case), recipe, max_slices)}"
+    folder = (
+        root
+        / f"{case.case_id}-{_key(sha256 or content_hash(case), recipe, max_slices, cysts_as_kidney=cysts_as_kidney)}"
+    )
     if not folder.is_dir():
-        image, label = prepare(*read_pair(case, recipe.labels), recipe, max_slices=max_slices)
+        image, label = prepare(
+            *read_pair(case, recipe.labels, cysts_as_kidney=cysts_as_kidney), recipe, max_slices=max_slices
+        )
         write_case(folder, image, label, len(recipe.labels))
     return CachedCase(case.case_id, folder, len(recipe.labels))
 
@@ -147,8 +160,12 @@ def slices_to_keep(label: Labels, max_slices: int) -> slice:
     return slice(start, start + max_slices)
 
 
-def _key(sha256: str, recipe: Recipe, max_slices: int) -> str:
-    parts = (LAYOUT, sha256, recipe.spacing_mm, recipe.clip_hu, recipe.mean_hu, recipe.std_hu, max_slices)
+def _key(sha256: str, recipe: Recipe, max_slices: int, *, cysts_as_kidney: bool) -> str:
+    parts: tuple[object, ...] = (
+        LAYOUT, sha256, recipe.spacing_mm, recipe.clip_hu, recipe.mean_hu, recipe.std_hu, max_slices,
+    )  # fmt: skip
+    if recipe.labels != KITS19 or cysts_as_kidney:
+        parts += (recipe.labels.names, cysts_as_kidney)
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:12]
 
 

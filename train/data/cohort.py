@@ -17,6 +17,7 @@ from pathlib import Path
 from kits_submit.atomic import replacing
 from kits_submit.errors import InputError, KitsError, OutputError
 from kits_submit.files.cases import Case, find_cases
+from kits_submit.labels import CYST, KITS19, LabelSet
 from kits_submit.phantom import write_phantoms
 from train.compute.distributed import Workers
 from train.config import TrainConfig
@@ -90,6 +91,8 @@ def gather_cohort(
         OutputError: `folder` cannot be written.
     """
     given = _wanted(find_cases(data), config, events)
+    if config.cysts_as_kidney:
+        events.said(f"label {CYST} of the data, a cyst, counts as kidney (--cysts-as-kidney)")
     if not given:
         raise InputError("omit-cases leaves no case", fix="omit fewer", path=data)
     if config.holdout_cases and split is None:
@@ -103,7 +106,8 @@ def gather_cohort(
                 drawn.append(replace(copy, case_id=f"{case.case_id}+{copy.number}"))
                 source_of[drawn[-1].case_id] = case.case_id
     if config.beside_phantoms:
-        phantoms = find_cases(draw_phantoms(folder, config.beside_phantoms, config.seed, events, workers))
+        made = draw_phantoms(folder, config.beside_phantoms, config.seed, events, workers, labels=config.label_set)
+        phantoms = find_cases(made)
         drawn += [replace(case, case_id=case.case_id.replace("case", "phantom")) for case in phantoms]
     return Cohort(tuple(given), tuple(drawn), source_of)
 
@@ -126,10 +130,16 @@ def _found(folder: Path) -> list[Case]:
     return find_cases(folder) if folder.is_dir() and any(folder.iterdir()) else []
 
 
-def draw_phantoms(folder: Path, count: int, seed: int, events: Events, workers: Workers) -> Path:
+def draw_phantoms(
+    folder: Path, count: int, seed: int, events: Events, workers: Workers, *, labels: LabelSet = KITS19
+) -> Path:
     """`count` synthetic cases under FOLDER/phantoms, unless the very same are there; drawn by the first worker."""
     first_seed = PHANTOM_SEED + seed
-    wanted = {"cases": count, "seed": first_seed, "matrix": PHANTOM_MATRIX, "max_slices": PHANTOM_SLICES}
+    wanted: dict[str, object] = {
+        "cases": count, "seed": first_seed, "matrix": PHANTOM_MATRIX, "max_slices": PHANTOM_SLICES,
+    }  # fmt: skip
+    if labels.cyst:
+        wanted["labels"] = list(labels.names)
 
     def draw(target: Path) -> None:
         events.stage("phantoms", count)
@@ -139,6 +149,7 @@ def draw_phantoms(folder: Path, count: int, seed: int, events: Events, workers: 
             first_seed,
             matrix=PHANTOM_MATRIX,
             max_slices=PHANTOM_SLICES,
+            labels=labels,
             on_case=events.advanced,
         )
 
@@ -148,17 +159,27 @@ def draw_phantoms(folder: Path, count: int, seed: int, events: Events, workers: 
 def _draw_implants(cases: Sequence[Case], folder: Path, config: TrainConfig, events: Events, workers: Workers) -> None:
     """`config.implants` copies of each case that has room for a tumor, unless the very same are there."""
     usable = [case for case in cases if case.image is not None and case.label is not None]
-    wanted = {
+    wanted: dict[str, object] = {
         "copies": config.implants,
         "seed": config.seed,
         "sources": {case.case_id: content_hash(case) for case in usable},
     }
+    if config.label_set.cyst or config.cysts_as_kidney:
+        wanted["labels"] = [config.labels, config.cysts_as_kidney]
 
     def draw(target: Path) -> None:
         events.stage("implants", len(usable))
         for number, case in enumerate(usable):
             try:
-                for _ in copies_of(case, target / case.case_id, range(config.implants), (config.seed, number)):
+                copies = copies_of(
+                    case,
+                    target / case.case_id,
+                    range(config.implants),
+                    (config.seed, number),
+                    classes=config.label_set,
+                    cysts_as_kidney=config.cysts_as_kidney,
+                )
+                for _ in copies:
                     pass
             except OutputError:
                 raise

@@ -14,6 +14,7 @@ from train.config import TrainConfig
 from train.data.cache import CachedCase, cache_case, clear_unfinished
 from train.data.cohort import gather_cohort
 from train.data.fingerprint import CaseFacts, make_recipe, measure
+from train.data.plausible import refuse_swapped
 from train.data.splits import Split
 from train.records.events import Events
 
@@ -77,12 +78,15 @@ def prepare_dataset(
 
     def cached(case: Case) -> CachedCase:
         sha256 = by_id[case.case_id].sha256
-        made = cache_case(case, recipe, cache, max_slices=config.max_slices, sha256=sha256)
+        made = cache_case(
+            case, recipe, cache, max_slices=config.max_slices, sha256=sha256, cysts_as_kidney=config.cysts_as_kidney
+        )
         events.advanced(case.case_id)
         return made
 
     done = workers.map(cached, used)
     by_case = {case.case_id: case for case in used}
+    refuse_swapped(done, recipe.labels)
     return Dataset(recipe, own, by_case, dict(zip(by_case, done, strict=True)))
 
 
@@ -91,7 +95,7 @@ def _measured(
 ) -> list[CaseFacts]:
     def attempt(case: Case) -> CaseFacts | KitsError:
         try:
-            return measure(case, config.label_set, notes)
+            return measure(case, config.label_set, notes, cysts_as_kidney=config.cysts_as_kidney)
         except KitsError as error:
             return error
         finally:

@@ -25,7 +25,7 @@ import numpy.typing as npt
 from kits_submit.atomic import replacing
 from kits_submit.errors import InputError
 from kits_submit.files.cases import Case
-from kits_submit.labels import LabelSet
+from kits_submit.labels import KITS19, LabelSet
 from kits_submit.recipe import Recipe
 from kits_submit.types import Image, Labels, Spacing
 from train.config import TrainConfig
@@ -45,11 +45,11 @@ class CaseFacts:
     histogram: Histogram
 
 
-def measure(case: Case, classes: LabelSet, notes: Path | None = None) -> CaseFacts:
+def measure(case: Case, classes: LabelSet, notes: Path | None = None, *, cysts_as_kidney: bool = False) -> CaseFacts:
     """Read one case and measure it.
 
     Args:
-        classes: what its labels may be.
+        classes, cysts_as_kidney: as `read_pair` takes them.
         notes: folder where facts are kept by content, so that files already measured are hashed alone.
 
     Raises:
@@ -58,14 +58,21 @@ def measure(case: Case, classes: LabelSet, notes: Path | None = None) -> CaseFac
         OutputError: `notes` cannot be written.
     """
     sha256 = content_hash(case)
-    note = None if notes is None else notes / f"{sha256}.json"
+    note = None if notes is None else notes / f"{sha256}{_read_as(classes, cysts_as_kidney=cysts_as_kidney)}.json"
     if note is not None and note.is_file():
         return _noted(case.case_id, sha256, note)
-    image, label, spacing = read_pair(case, classes)
+    image, label, spacing = read_pair(case, classes, cysts_as_kidney=cysts_as_kidney)
     facts = CaseFacts(case.case_id, sha256, spacing, foreground_histogram(image, label))
     if note is not None:
         _note(facts, note)
     return facts
+
+
+def _read_as(classes: LabelSet, *, cysts_as_kidney: bool) -> str:
+    """What tells apart the notes of files that are held against other label sets."""
+    if cysts_as_kidney:
+        return "-cysts-as-kidney"
+    return "" if classes == KITS19 else f"-{len(classes)}"
 
 
 def _noted(case_id: str, sha256: str, note: Path) -> CaseFacts:
@@ -127,6 +134,7 @@ def make_recipe(facts: Sequence[CaseFacts], config: TrainConfig) -> Recipe:
         patch=config.inference_patch,
         margin=config.margin,
         labels=config.label_set,
+        regions=config.regions,
         provenance={
             "cases": str(len(facts)),
             "data_sha256": hashlib.sha256("".join(sorted(fact.sha256 for fact in facts)).encode()).hexdigest(),

@@ -26,7 +26,9 @@ from torch import Tensor
 from kits_submit.atomic import replacing
 from kits_submit.errors import InputError, KitsError, ModelError
 from kits_submit.inference.patches import PatchPlan
+from kits_submit.labels import LabelSet
 from kits_submit.recipe import Recipe
+from kits_submit.regions import Regions
 from train.config import TrainConfig
 from train.network.deeplab import Architecture, DeepLab3D
 
@@ -62,7 +64,7 @@ class Checkpoint:
             return self
         mean = {name: value.clone() for name, value in self.mean.items()}
         (bias,) = (value for name, value in mean.items() if name.endswith("output.bias"))
-        bias[list(self.recipe.labels.tumor)] += tumor_shift
+        bias[list(tumor_channels(self.recipe.labels, self.recipe.regions))] += tumor_shift
         provenance = {**self.recipe.provenance, "tumor_shift": f"{tumor_shift:g}"}
         return replace(self, mean=mean, recipe=replace(self.recipe, provenance=provenance))
 
@@ -73,6 +75,11 @@ class Checkpoint:
             return self
         provenance = {**recipe.provenance, "patch_plan": f"{plan.patch}, {plan.margin}, given at export"}
         return replace(self, recipe=replace(recipe, patch=plan.patch, margin=plan.margin, provenance=provenance))
+
+
+def tumor_channels(labels: LabelSet, regions: Regions | None) -> tuple[int, ...]:
+    """Channels of the network's answer that say tumor and nothing else."""
+    return labels.tumor if regions is None else regions.tumor
 
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:

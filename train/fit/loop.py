@@ -8,8 +8,9 @@ takes the very steps that it would have taken.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,14 +18,15 @@ import torch
 from torch import Tensor, nn
 
 from kits_submit.errors import ModelError
-from kits_submit.labels import LabelSet
 from train.compute.device import Precision, compiled, gpu_mb, numpy_on_one_thread
 from train.compute.distributed import Workers, synchronise
 from train.config import TrainConfig
 from train.data.prefetch import Prefetcher
 from train.data.sampler import PatchBatch, Sampler
+from train.fit.checkpoint import tumor_channels
 from train.fit.ema import MeanWeights
 from train.fit.losses import LossParts, Reduce, combined_loss
+from train.fit.region_losses import region_loss
 from train.fit.schedule import Plateau, cosine
 from train.network.deeplab import DeepLab3D
 from train.records.reports import StepReport
@@ -205,8 +207,9 @@ def train_step(
     image, label = tensors
     with precision.autocast():
         logits = model(image)
-    parts = combined_loss(
-        shifted(logits.to(precision.dtype), config.tumor_shift, config.label_set),
+    regions = config.regions
+    parts = (combined_loss if regions is None else partial(region_loss, regions=regions))(
+        shifted(logits.to(precision.dtype), config.tumor_shift, tumor_channels(config.label_set, regions)),
         label,
         alpha=config.tversky_alpha,
         beta=config.tversky_beta,
@@ -222,12 +225,12 @@ def train_step(
     return LossParts(parts.total.detach(), parts.tversky.detach(), parts.focal.detach())
 
 
-def shifted(logits_NKZYX: Tensor, tumor_shift: float, labels: LabelSet) -> Tensor:
-    """The logits with `tumor_shift` taken off the tumor's: what the loss sees."""
+def shifted(logits_NKZYX: Tensor, tumor_shift: float, channels: Sequence[int]) -> Tensor:
+    """The logits with `tumor_shift` taken off the tumor's channels: what the loss sees."""
     if not tumor_shift:
         return logits_NKZYX
     shift = torch.zeros(logits_NKZYX.shape[1], dtype=logits_NKZYX.dtype, device=logits_NKZYX.device)
-    shift[list(labels.tumor)] = tumor_shift
+    shift[list(channels)] = tumor_shift
     return logits_NKZYX - shift[:, None, None, None]
 
 

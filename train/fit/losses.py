@@ -88,9 +88,15 @@ def tversky_loss(
         true = (labels_NZYX == k).to(predicted.dtype)
         sums.append(torch.stack([(predicted * true).sum(axes), predicted.sum(axes), true.sum(axes)]))
     stacked = torch.stack(sums)
-    hit, predicted_all, true_all = (stacked if per_patch or reduce is None else reduce(stacked)).unbind(1)
+    summed = stacked if per_patch or reduce is None else reduce(stacked)
+    return 1 - tversky_index(summed.transpose(0, 1), alpha, beta, smooth).mean()
+
+
+def tversky_index(sums: Tensor, alpha: float, beta: float, smooth: float) -> Tensor:
+    """Of sum p g, sum p and sum g, along the first axis."""
+    hit, predicted_all, true_all = sums.unbind(0)
     wrong = alpha * (predicted_all - hit) + beta * (true_all - hit)
-    return 1 - ((hit + smooth) / (hit + wrong + smooth)).mean()
+    return (hit + smooth) / (hit + wrong + smooth)
 
 
 def focal_loss(log_probabilities_NKZYX: Tensor, labels_NZYX: Tensor, *, gamma: float) -> Tensor:

@@ -13,6 +13,7 @@ import torch
 
 from kits_submit.engine.crop import Cells
 from kits_submit.files.cases import Case
+from kits_submit.inference.decision import decision_of
 from kits_submit.inference.grid import resample, target_shape
 from kits_submit.inference.intensity import air, standardise
 from kits_submit.inference.restore import restore_labels
@@ -23,7 +24,7 @@ from train.compute.distributed import Workers
 from train.data.cache import CachedCase
 from train.network.deeplab import DeepLab3D
 from train.pairs import read_pair
-from train.records.reports import CaseScore
+from train.records.reports import Scored, measures_of
 
 
 class TorchEngine:
@@ -53,10 +54,10 @@ def validate(
     cases: Sequence[CachedCase],
     recipe: Recipe,
     *,
-    on_case: Callable[[CaseScore], None],
+    on_case: Callable[[Scored], None],
     on_labels: Callable[[CachedCase, Labels], None] | None = None,
     workers: Workers | None = None,
-) -> list[CaseScore]:
+) -> list[Scored]:
     """Score each case, the cases shared out over the workers; the network is in eval mode.
 
     Args:
@@ -65,9 +66,9 @@ def validate(
     """
     team = workers or Workers()
 
-    def score(case: CachedCase) -> CaseScore:
+    def score(case: CachedCase) -> Scored:
         predicted = predict_volume(network, np.asarray(case.image, np.float32), recipe)
-        scored = CaseScore.of(case.case_id, predicted, np.asarray(case.label), recipe.spacing_mm)
+        scored = measures_of(recipe.labels).of(case.case_id, predicted, np.asarray(case.label), recipe.spacing_mm)
         if on_labels is not None:
             on_labels(case, predicted)
         on_case(scored)
@@ -81,20 +82,21 @@ def validate(
 
 
 def predict_volume(network: torch.nn.Module, image: Image, recipe: Recipe) -> Labels:
-    """Most likely class of each voxel of a standardised ZYX image, of any shape."""
+    """Label of each voxel of a standardised ZYX image, of any shape."""
     probabilities = stitch(image, recipe, TorchEngine(network), outside=air(recipe))
-    labels: Labels = probabilities.argmax(axis=0).astype(np.uint8)
-    return labels
+    return decision_of(recipe).labels(probabilities)
 
 
-def predict_case(network: torch.nn.Module, case: Case, recipe: Recipe) -> tuple[Labels, Labels, Spacing]:
+def predict_case(
+    network: torch.nn.Module, case: Case, recipe: Recipe, *, cysts_as_kidney: bool = False
+) -> tuple[Labels, Labels, Spacing]:
     """A labelled case on its own grid: unrefined labels as the runtime would predict them, the truth, the spacing.
 
     Raises:
         KitsError: the case cannot be read.
     """
-    voxels, truth, spacing_mm = read_pair(case, recipe.labels)
+    voxels, truth, spacing_mm = read_pair(case, recipe.labels, cysts_as_kidney=cysts_as_kidney)
     z, y, x = voxels.shape
     image = standardise(resample(voxels, target_shape((z, y, x), spacing_mm, recipe.spacing_mm)), recipe)
     probabilities = stitch(image, recipe, TorchEngine(network), outside=air(recipe))
-    return restore_labels(probabilities, (z, y, x)), truth, spacing_mm
+    return restore_labels(probabilities, (z, y, x), decision_of(recipe)), truth, spacing_mm

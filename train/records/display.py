@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress, TaskID
 
-    from train.records.reports import CaseScore, StepReport
+    from train.records.reports import Scored, StepReport
 
 LOG_EVERY_S = 60.0
 _RECENT = 20
@@ -69,9 +69,10 @@ class RunDisplay:
             self._told = self._clock()
             self.said(f"{self._minutes()} {report.progress:.0%} {note}")
 
-    def scored(self, score: CaseScore) -> None:
+    def scored(self, score: Scored) -> None:
         """One held-out case scored."""
-        self.said(f"{score.case_id}: Dice kidney {score.kidney_dice:.3f}, tumor {score.tumor_dice:.3f} (unrefined)")
+        told = (f"{_words(name)} {getattr(score, name):.3f}" for name in score.shown())
+        self.said(f"{score.case_id}: Dice {', '.join(told)} (unrefined)")
         self.advanced(score.case_id)
 
     def _finish(self) -> None:
@@ -82,6 +83,10 @@ class RunDisplay:
 
     def _minutes(self) -> str:
         return f"{(self._clock() - self._started) / 60:5.1f} min"
+
+
+def _words(measure: str) -> str:
+    return measure.removesuffix("_dice").replace("_", " ")
 
 
 def _bars(console: Console) -> Progress:

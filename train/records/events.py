@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from train.records.reports import CaseScore, StepReport
+from train.records.reports import Scored, StepReport
 
 
 class Events(Protocol):
@@ -22,7 +22,7 @@ class Events(Protocol):
     def stepped(self, report: StepReport) -> None:
         """One training step is done."""
 
-    def scored(self, score: CaseScore) -> None:
+    def scored(self, score: Scored) -> None:
         """One held-out case is scored."""
 
 
@@ -37,4 +37,4 @@ class Silence:
 
     def stepped(self, report: StepReport) -> None: ...
 
-    def scored(self, score: CaseScore) -> None: ...
+    def scored(self, score: Scored) -> None: ...

@@ -2,7 +2,7 @@
 
     loss.csv         step, epoch, loss, tversky, focal, learning_rate: the same bytes however often it was interrupted
     timing.csv       step, seconds, data_s (waiting for patches), patches, gpu_mb
-    validation.csv   step, epoch, case_id, the paper's six measures
+    validation.csv   step, epoch, case_id, the protocol's six measures (`train.records.reports`)
 
 A training that goes on from a checkpoint of step n first drops every line after n.
 """
@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from kits_submit.atomic import replacing
 from kits_submit.errors import OutputError
-from train.records.reports import MEASURES, CaseScore, StepReport, mean_score
+from train.records.reports import CaseScore, Scored, StepReport, mean_score
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
@@ -28,16 +28,17 @@ LOSS, TIMING, VALIDATION = "loss.csv", "timing.csv", "validation.csv"
 HEADS = {
     LOSS: ("step", "epoch", "loss", "tversky", "focal", "learning_rate"),
     TIMING: ("step", "seconds", "data_s", "patches", "gpu_mb"),
-    VALIDATION: ("step", "epoch", "case_id", *MEASURES),
 }
 
 
 class Journal:
     """Open for one training that stands at `step`."""
 
-    def __init__(self, folder: Path, *, step: int, tensorboard: bool) -> None:
+    def __init__(self, folder: Path, *, step: int, tensorboard: bool, scored: type[Scored] = CaseScore) -> None:
+        """`scored`: what `validated` will be told."""
         self._folder = folder
-        for name, head in HEADS.items():
+        heads = HEADS | {VALIDATION: ("step", "epoch", "case_id", *scored.measures())}
+        for name, head in heads.items():
             _keep_until(folder / name, head, step)
         self._writer: SummaryWriter | None = None
         if tensorboard:
@@ -61,11 +62,11 @@ class Journal:
         for name in ("loss", "tversky", "focal", "learning_rate", "seconds", "data_s", "gpu_mb"):
             self._scalar(f"train/{name}", getattr(report, name), report.step)
 
-    def validated(self, step: int, epoch: int, scores: Sequence[CaseScore]) -> None:
+    def validated(self, step: int, epoch: int, scores: Sequence[Scored]) -> None:
         """A line a case."""
         self._append(VALIDATION, ([step, epoch, *astuple(score)] for score in scores))
         mean = mean_score(scores)
-        for name in MEASURES:
+        for name in mean.measures():
             self._scalar(f"validation/{name}", getattr(mean, name), step)
 
     def picture(self, name: str, path: Path, step: int) -> None:
@@ -97,7 +98,7 @@ def read_rows(path: Path) -> list[dict[str, str]]:
     return list(csv.DictReader(io.StringIO(text[: text.rfind("\n") + 1])))
 
 
-def write_scores(path: Path, rows: Sequence[tuple[str, CaseScore]]) -> None:
+def write_scores(path: Path, rows: Sequence[tuple[str, Scored]], scored: type[Scored] = CaseScore) -> None:
     """`masks` (what was scored), then a case's measures.
 
     Raises:
@@ -105,7 +106,9 @@ def write_scores(path: Path, rows: Sequence[tuple[str, CaseScore]]) -> None:
     """
     with replacing(path) as stream:
         stream.write(
-            _lines([("masks", "case_id", *MEASURES), *((what, *astuple(score)) for what, score in rows)]).encode()
+            _lines(
+                [("masks", "case_id", *scored.measures()), *((what, *astuple(score)) for what, score in rows)]
+            ).encode()
         )
 
 

@@ -88,12 +88,13 @@ def draw_curves(folder: Path, path: Path) -> None:
     left.legend()
     middle.plot(steps, [float(row["learning_rate"]) for row in losses])
     middle.set(xlabel="step", title="learning rate")
-    for name in ("kidney_dice", "tumor_dice"):
+    for name in (column for column in (scores[0] if scores else ()) if column.endswith("_dice")):
         at = sorted({int(row["step"]) for row in scores})
         means = [np.mean([float(row[name]) for row in scores if int(row["step"]) == step]) for step in at]
         right.plot(at, means, marker="o", markersize=3, label=name.replace("_", " "))
     right.set(xlabel="step", title="held-out cases, unrefined", ylim=(0, 1))
-    right.legend()
+    if scores:
+        right.legend()
     _save(figure, path)
 
 

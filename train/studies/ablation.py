@@ -19,7 +19,7 @@ from train.presets import variant
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from train.records.reports import CaseScore
+    from train.records.reports import Scored
 
 # Dice kidney, Dice tumor, recall kidney, recall tumor, precision kidney, precision tumor
 Numbers = tuple[float, float, float, float, float, float]
@@ -81,17 +81,19 @@ ORDER = ("kidney_dice", "tumor_dice", "kidney_recall", "tumor_recall", "kidney_p
 
 MEASURED = ("Dice", "Recall", "Precision")
 
-Scores = Mapping[str, Sequence[tuple[str, "CaseScore"]]]
+Scores = Mapping[str, Sequence[tuple[str, "Scored"]]]
 
 
 def configs(table: int, base: TrainConfig) -> dict[str, TrainConfig]:
     """The trainings of a table, by the name of their folder.
 
     Raises:
-        InputError: the paper has no such table of results.
+        InputError: the paper has no such table of results, or it is to be of other labels.
     """
     if table not in ROWS:
         raise InputError(f"table {table}, allowed: {', '.join(map(str, ROWS))}", fix="name one of them")
+    if base.label_set.cyst:
+        raise InputError(f"labels is {base.labels}, the paper's tables are of kits19", fix="leave --labels out")
     return {row.name: variant(base, row.name) for row in ROWS[table]}
 
 

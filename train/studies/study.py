@@ -50,7 +50,11 @@ def tune_run(
     predicted = []
     for case in cases:
         predicted.append(
-            Predicted.of(case.case_id, *predict_case(network, case, trained.recipe), trained.recipe.labels)
+            Predicted.of(
+                case.case_id,
+                *predict_case(network, case, trained.recipe, cysts_as_kidney=trained.config.cysts_as_kidney),
+                trained.recipe.labels,
+            )
         )
         events.advanced(case.case_id)
     tuned = tune(predicted, trained.recipe.refinement, jobs=min(jobs, len(cases)), on_trial=on_trial)

@@ -1,7 +1,9 @@
 """The postprocessing's thresholds, searched on held-out cases (the paper's Table 4 compares without and with them).
 
-Each case is predicted once; then one threshold at a time takes the value of `CHOICES` with the highest mean Dice of
-kidney and tumor over the cases, in the order in which the runtime applies them, until a whole round changes nothing.
+Each case is predicted once; then one threshold at a time takes the value of `CHOICES` (and `OF_CYSTS`) with the highest
+mean over the cases, in the order in which the runtime applies them, until a whole round changes nothing. The mean is of
+what the best checkpoint is chosen by (`train.records.reports`): the paper's Dice, or KiTS23's measures for sets with
+cysts.
 A tie keeps the value that stands, so that a threshold which helps nobody is not moved.
 """
 
@@ -21,9 +23,10 @@ from kits_submit.inference.postprocess import refine
 from kits_submit.labels import LabelSet
 from kits_submit.recipe import Refinement
 from kits_submit.types import Labels, Spacing
-from train.records.reports import CaseScore, mean_score
+from train.records.reports import Scored, mean_score, measures_of
 
-CHOICES: Mapping[str, tuple[float | bool, ...]] = MappingProxyType(
+Choices = Mapping[str, tuple[float | bool, ...]]
+CHOICES: Choices = MappingProxyType(
     {
         "opening_mm": (0.0, 1.0, 2.0, 3.0),
         "tumor_min_ml": (0.0, 0.1, 0.25, 0.5, 1.0, 2.0, 4.0),
@@ -31,6 +34,13 @@ CHOICES: Mapping[str, tuple[float | bool, ...]] = MappingProxyType(
         "foreground_min_ml": (0.0, 5.0, 10.0, 20.0, 40.0, 60.0),
         "tumor_needs_kidney": (False, True),
         "hole_max_ml": (0.0, 0.5, 1.0, 5.0, 20.0),
+    }
+)
+OF_CYSTS: Choices = MappingProxyType(
+    {
+        "cyst_min_ml": (0.0, 0.1, 0.25, 0.5, 1.0, 2.0),
+        "cyst_in_tumor": (0.0, 0.3, 0.5, 0.7, 0.9),
+        "tumor_in_cyst": (0.0, 0.3, 0.5, 0.7, 0.9),
     }
 )
 _ROUNDS = 3
@@ -59,15 +69,15 @@ class Predicted:
         z, y, x = box
         return cls(case_id, labels[z, y, x].copy(), truth[z, y, x].copy(), spacing_mm, classes)
 
-    def score(self, refinement: Refinement | None) -> CaseScore:
+    def score(self, refinement: Refinement | None) -> Scored:
         """Refined, or as it is."""
         labels = self.labels if refinement is None else refine(self.labels, self.spacing_mm, refinement, self.classes)
-        return CaseScore.of(self.case_id, labels, self.truth, self.spacing_mm)
+        return measures_of(self.classes).of(self.case_id, labels, self.truth, self.spacing_mm)
 
 
 @dataclass(frozen=True)
 class Trial:
-    """One value tried: the mean Dice of kidney and tumor that it gave."""
+    """One value tried, and the mean that it gave."""
 
     threshold: str
     value: float | bool
@@ -80,12 +90,12 @@ class Tuned:
 
     refinement: Refinement
     trials: tuple[Trial, ...]
-    unrefined: tuple[CaseScore, ...]
-    before: tuple[CaseScore, ...]
-    after: tuple[CaseScore, ...]
+    unrefined: tuple[Scored, ...]
+    before: tuple[Scored, ...]
+    after: tuple[Scored, ...]
 
 
-Score = Callable[[Refinement | None], list[CaseScore]]
+Score = Callable[[Refinement | None], list[Scored]]
 
 
 def tune(
@@ -96,18 +106,19 @@ def tune(
     on_trial: Callable[[Trial], None] | None = None,
 ) -> Tuned:
     """Search from `start`; `jobs` processes refine cases side by side."""
+    choices: Choices = {**CHOICES, **(OF_CYSTS if any(case.classes.cyst for case in cases) else {})}
     if jobs <= 1:
-        return _search(lambda refinement: [case.score(refinement) for case in cases], start, on_trial)
+        return _search(lambda refinement: [case.score(refinement) for case in cases], start, on_trial, choices)
     with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
-        return _search(lambda refinement: list(pool.map(partial(_score, refinement), cases)), start, on_trial)
+        return _search(lambda refinement: list(pool.map(partial(_score, refinement), cases)), start, on_trial, choices)
 
 
-def _search(score: Score, start: Refinement, on_trial: Callable[[Trial], None] | None) -> Tuned:
+def _search(score: Score, start: Refinement, on_trial: Callable[[Trial], None] | None, choices: Choices) -> Tuned:
     unrefined, before = score(None), score(start)
     best, best_scores, trials = start, before, []
     for _ in range(_ROUNDS):
         stood = best
-        for name, values in CHOICES.items():
+        for name, values in choices.items():
             for value in values:
                 if value == getattr(best, name):
                     continue
@@ -128,5 +139,5 @@ def _with(refinement: Refinement, name: str, value: float | bool) -> Refinement:
     return replace(refinement, **change)
 
 
-def _score(refinement: Refinement | None, case: Predicted) -> CaseScore:
+def _score(refinement: Refinement | None, case: Predicted) -> Scored:
     return case.score(refinement)

@@ -10,7 +10,8 @@ buried in it to hanging off it, solid or with a necrotic core, by subtype. What 
 - noise of the scan's own strength and grain over the drawn tissue;
 - partial volume: a voxel takes the share of tumor that its own slice thickness holds.
 
-A cyst is kidney, as in KiTS19. Equal seeds give equal voxels.
+A cyst is kidney, as in KiTS19; with a label set that has cysts it is one, of KiTS23's sizes, septa in some. Equal seeds
+give equal voxels.
 """
 
 from __future__ import annotations
@@ -24,7 +25,9 @@ from scipy import ndimage
 
 from kits_submit.errors import InputError
 from kits_submit.inference.postprocess import volume_ml
-from kits_submit.labels import KIDNEY, TUMOR
+from kits_submit.labels import CYST, KIDNEY, KITS19, TUMOR, LabelSet
+from kits_submit.phantom.cystic import draw_radius_mm, draw_septa
+from kits_submit.phantom.cysts import Septum
 from kits_submit.phantom.phases import typical_hu
 from kits_submit.phantom.shapes import Box, Ellipsoid, Grid, Point
 from kits_submit.phantom.tumors import (
@@ -74,12 +77,15 @@ class Implanted:
     lesions: tuple[Lesion, ...]
 
 
-def implant(scene: Scene, seed: int | tuple[int, ...], *, tumor_ml: float | None = None) -> Implanted:
+def implant(
+    scene: Scene, seed: int | tuple[int, ...], *, tumor_ml: float | None = None, classes: LabelSet = KITS19
+) -> Implanted:
     """Draw one tumor, rarely two, and up to three cysts into the kidneys of a scan. The scene stays as it is.
 
     Args:
         seed: of everything random here.
         tumor_ml: the first tumor's volume, as far as there is room; drawn from KiTS19's distribution where not given.
+        classes: whether a cyst is a class of its own.
 
     Raises:
         InputError: no place for a tumor.
@@ -89,7 +95,7 @@ def implant(scene: Scene, seed: int | tuple[int, ...], *, tumor_ml: float | None
     canvas = _Canvas(scene.image.astype(np.float32), scene.labels.copy(), grid)
     lesions = []
     for _ in range(int(rng.choice(len(_CYSTS), p=_CYSTS))):
-        lesions += _draw_cyst(canvas, scene, rng)
+        lesions += _draw_cyst(canvas, scene, rng, classes)
     lesions += _draw_tumor(canvas, scene, rng, draw_volume_ml(rng) if tumor_ml is None else tumor_ml)
     if not lesions or lesions[-1].kind == "cyst":
         raise InputError("no place for a tumor beside these kidneys", fix="take another seed or a smaller tumor")
@@ -136,17 +142,27 @@ def _draw_tumor(canvas: _Canvas, scene: Scene, rng: np.random.Generator, millili
     return []
 
 
-def _draw_cyst(canvas: _Canvas, scene: Scene, rng: np.random.Generator) -> list[Lesion]:
+def _draw_cyst(canvas: _Canvas, scene: Scene, rng: np.random.Generator, classes: LabelSet) -> list[Lesion]:
     low, high = _CYST_MM
-    radius = float(low * (high / low) ** rng.random())
+    radius = draw_radius_mm(rng) if classes.cyst else float(low * (high / low) ** rng.random())
     host = scene.draw_host(rng)
     deepest = -0.8 if radius < 0.5 * host.radius_mm else 0.0  # a large one hangs off
     centre = _place(scene, host, rng, radius, float(rng.uniform(deepest, 0.5)) * radius)
     hu = float(rng.normal(*_CYST_HU))
     ball = Ellipsoid(centre, (radius, radius, radius))
-    fluid = _Growth((ball,), lambda _, distance: np.full_like(distance, hu), KIDNEY)
+    septa = draw_septa(rng, radius) if classes.cyst else ()
+    fluid = _Growth((ball,), partial(_fluid_hu, hu, septa, centre), CYST if classes.cyst else KIDNEY)
     drawn_ml = _fill(canvas, scene, host, fluid, rng)
     return [Lesion("cyst", drawn_ml, hu)] if drawn_ml else []
+
+
+def _fluid_hu(hu: float, septa: tuple[Septum, ...], centre: Point, box: Box, distance: Array) -> Array:
+    """HU inside a cyst: fluid, and the share of a voxel that a septum takes."""
+    filled = np.full_like(distance, hu)
+    for septum in septa:
+        wall = np.clip(0.5 - septum.distance(box, centre), 0, 1)
+        filled += wall * (septum.hu - filled)
+    return filled
 
 
 def _matched(tumor: Tumor, scene: Scene) -> Tumor:

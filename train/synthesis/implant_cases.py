@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kits_submit.errors import InputError
+from kits_submit.labels import KITS19, LabelSet
 
 if TYPE_CHECKING:
     from kits_submit.files.cases import Case
@@ -33,7 +34,7 @@ class Copy:
     rows: tuple[tuple[str | int | float, ...], ...]
 
 
-def implant_cases(cases: list[Case], out: Path, copies: int, seed: int) -> Iterator[Copy]:
+def implant_cases(cases: list[Case], out: Path, copies: int, seed: int, classes: LabelSet = KITS19) -> Iterator[Copy]:
     """Write `copies` of each case; copy k of case i is number i * copies + k, whatever the others do.
 
     Raises:
@@ -43,28 +44,40 @@ def implant_cases(cases: list[Case], out: Path, copies: int, seed: int) -> Itera
     written: list[Copy] = []
     for i, case in enumerate(cases):
         numbers = range(i * copies, (i + 1) * copies)
-        for copy in copies_of(case, out, numbers, (seed,)):
+        for copy in copies_of(case, out, numbers, (seed,), classes=classes):
             written.append(copy)
             _write_table(out / TABLE, written)
             yield copy
 
 
-def copies_of(case: Case, out: Path, numbers: range, seed: tuple[int, ...]) -> Iterator[Copy]:
-    """Write one case's copies, each a function of the case, `seed` and its number; raises as `implant_cases`."""
+def copies_of(
+    case: Case,
+    out: Path,
+    numbers: range,
+    seed: tuple[int, ...],
+    *,
+    classes: LabelSet = KITS19,
+    cysts_as_kidney: bool = False,
+) -> Iterator[Copy]:
+    """Write one case's copies, each a function of the case, `seed` and its number; raises as `implant_cases`.
+
+    Args:
+        classes: a cyst drawn is a class of its own where it has one.
+        cysts_as_kidney: as `train.pairs.read_pair` takes it.
+    """
     import numpy as np
 
-    from kits_submit.labels import KITS19
     from kits_submit.phantom import kits_affine, write_case
     from train.pairs import read_pair
     from train.synthesis.scene import Scene
 
-    image, labels, spacing_mm = read_pair(case, KITS19)
+    image, labels, spacing_mm = read_pair(case, classes, cysts_as_kidney=cysts_as_kidney)
     try:
         scene = Scene.measure(image, labels, spacing_mm)
     except InputError as error:
         raise InputError(error.what, fix=error.fix, path=case.label) from None
     for number in numbers:
-        done = _implanted(scene, (*seed, number))
+        done = _implanted(scene, (*seed, number), classes)
         name = f"case_{number:05d}"
         write_case(out / name, done.image, done.labels, kits_affine(spacing_mm), np.dtype("<i2"))
         rows = tuple(
@@ -74,16 +87,16 @@ def copies_of(case: Case, out: Path, numbers: range, seed: tuple[int, ...]) -> I
         yield Copy(name, rows)
 
 
-def _implanted(scene: Scene, seed: tuple[int, ...]) -> Implanted:
+def _implanted(scene: Scene, seed: tuple[int, ...], classes: LabelSet) -> Implanted:
     """The first of some tries that found room for its tumor."""
     from train.synthesis.implant import implant
 
     for attempt in range(_RETRIES - 1):
         try:
-            return implant(scene, (*seed, attempt))
+            return implant(scene, (*seed, attempt), classes=classes)
         except InputError:
             continue
-    return implant(scene, (*seed, _RETRIES - 1))
+    return implant(scene, (*seed, _RETRIES - 1), classes=classes)
 
 
 def _write_table(path: Path, copies: list[Copy]) -> None:
