@@ -93,7 +93,8 @@ def test_a_picture_is_cut_at_the_cyst_where_there_is_no_tumor():
 
 def test_a_model_of_three_classes_runs_from_file_to_table(tmp_path, capsys):
     """Logits 0, v - 1, 2v - 3, 3v - 6 of v = HU / 100: kidney above 100 HU, tumor above 200, cyst above 300."""
-    metadata = {METADATA_KEY: recipe(labels=KITS23).to_json()}
+    untouched = Refinement(0, 0, 0, 0, 0, tumor_needs_kidney=False, cyst_min_ml=0)
+    metadata = {METADATA_KEY: recipe(labels=KITS23, refinement=untouched).to_json()}
     model = write_threshold_model(tmp_path / "m.onnx", metadata, weights=[0, 1, 2, 3], biases=[0, -1, -3, -6])
     hu = np.full((8, 20, 20), -50.0)
     hu[2:6, 4:16, 4:16], hu[3:5, 6:9, 6:9], hu[3:5, 10:14, 10:14] = 150, 250, 350
