@@ -41,6 +41,9 @@ def run_command(
     overlap: Annotated[
         float | None, typer.Option(help="Blend whole patches by Gaussian weights at this overlap; discards no margin.")
     ] = None,
+    hu_offset: Annotated[
+        float, typer.Option(help="Added to each value of the images: -1024 for CT that is stored +1024.")
+    ] = 0.0,
     pictures: Annotated[
         bool, typer.Option("--pictures", help="Also draw a PNG a case: three planes with the masks' contours.")
     ] = False,
@@ -53,6 +56,6 @@ def run_command(
 
     request = Request(
         source, output, model, labels, device, protocol, on_failure, upload, fresh, memory_check, require_gpu, jobs,
-        patch, margin, overlap, pictures,
+        patch, margin, overlap, pictures, hu_offset,
     )  # fmt: skip
     raise typer.Exit(Session(request).run())

@@ -14,7 +14,7 @@ from kits_submit.batch.budget import Fit, check_fit
 from kits_submit.batch.fallback import Background, counts_as_failure
 from kits_submit.batch.ledger import Ledger
 from kits_submit.batch.manifest import Provenance
-from kits_submit.batch.outcome import CaseResult
+from kits_submit.batch.outcome import NO_KIDNEY, CaseResult
 from kits_submit.batch.runner import run_cases
 from kits_submit.batch.watchers import Watchers
 from kits_submit.checks.parity import trust
@@ -59,6 +59,7 @@ class Request:
     margin: str | None = None
     overlap: float | None = None
     pictures: bool = False
+    hu_offset: float = 0.0
 
 
 class Session:
@@ -80,7 +81,7 @@ class Session:
         selection = select_engine(request.device, self._model, require_gpu=request.require_gpu)
         trust(selection, self._model)
         plan = patch_plan(self._model.recipe, request.patch, request.margin, request.overlap)
-        self._made_by = Provenance(self._model, selection, plan)
+        self._made_by = Provenance(self._model, selection, plan, request.hu_offset)
 
     def run(self) -> int:
         """Segment, draw and score; the exit code.
@@ -127,7 +128,7 @@ class Session:
                 by = self._made_by
                 run_cases(
                     fitting, self._request.output, by.model, by.selection, watcher,
-                    plan=by.plan, jobs=self._request.jobs, amend=amend,
+                    plan=by.plan, jobs=self._request.jobs, amend=amend, hu_offset=by.hu_offset,
                 )  # fmt: skip
 
     def _unnameable(self, cases: Sequence[Case]) -> list[CaseResult]:
@@ -141,7 +142,15 @@ class Session:
             assert image is not None, "a mask was made of it"
             path = self._request.output / f"{case}.png"
             try:
-                draw_picture(path, case, image, mask, self._truths.get(case), labels=self._model.recipe.labels)
+                draw_picture(
+                    path,
+                    case,
+                    image,
+                    mask,
+                    self._truths.get(case),
+                    labels=self._model.recipe.labels,
+                    hu_offset=self._request.hu_offset,
+                )
             except KitsError as error:
                 say(f"note: no picture of {case}: {error}")
             else:
@@ -162,6 +171,9 @@ class Session:
         code = batch_exit_code(kind for _, kind in failures)
         ledger.conclude(code)
         show(case_table(results, self._model.recipe.labels), None if report is None else render(report))
+        without = [result.case for result in results if NO_KIDNEY in result.notes]
+        if without:
+            say(f"note: no kidney was found in {len(without)} of {len(results)} cases: {_some(without)}")
         close(failures, len(self._cases))
         return code
 
@@ -194,6 +206,10 @@ class Session:
             write(report, self._request.output / name)
             ledger.summaries.append(name)
         return report
+
+
+def _some(cases: Sequence[str]) -> str:
+    return ", ".join(cases[:8]) + (f" and {len(cases) - 8} more" if len(cases) > 8 else "")
 
 
 def _truths(cases: Sequence[Case], labels: Path | None) -> Mapping[str, Path]:

@@ -50,19 +50,27 @@ class _Plane:
 
 
 def draw_picture(
-    path: Path, case: str, image: Path, prediction: Path, label: Path | None = None, *, labels: LabelSet
+    path: Path,
+    case: str,
+    image: Path,
+    prediction: Path,
+    label: Path | None = None,
+    *,
+    labels: LabelSet,
+    hu_offset: float = 0.0,
 ) -> None:
     """Write one case's picture; all volumes lie on one grid.
 
     Args:
         labels: the classes of both masks.
+        hu_offset: added to each value of the image.
 
     Raises:
         VolumeError, LabelError: a file cannot be read.
         GeometryError: two of them differ in shape.
         OutputError: the picture cannot be written.
     """
-    volume, predicted = read_volume(image), read_labels(prediction)
+    volume, predicted = read_volume(image, hu_offset), read_labels(prediction)
     truth = None if label is None else read_labels(label).voxels
     for other in (predicted.voxels, truth):
         if other is not None and other.shape != volume.voxels.shape:

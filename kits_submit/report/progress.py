@@ -47,12 +47,19 @@ class Progress(Watcher):
     def patches_done(self, done: int, total: int) -> None:
         self._bars.update(self._patches, completed=done, total=total)
 
+    def case_noted(self, case: str, note: str) -> None:
+        self._say(f"note: {case}: {note}")
+
+    def _say(self, text: str) -> None:
+        """A line above the bars."""
+        self._bars.stop()
+        say(text)
+        self._bars.start()
+
     def case_ended(self, result: CaseResult) -> None:
         self._bars.advance(self._cases)
         if result.error:
-            self._bars.stop()
             instead = "; an all-background mask stands in its place" if result.prediction else ""
-            say(f"failed: {result.case}: {result.error}{instead}")
+            self._say(f"failed: {result.case}: {result.error}{instead}")
             if debugging():
                 say_trace(result.trace)
-            self._bars.start()

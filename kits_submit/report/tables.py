@@ -28,7 +28,7 @@ def case_table(results: Sequence[CaseResult], labels: LabelSet) -> Table:
             table.add_row(printable(result.case), Text(result.status, "red"))
             continue
         table.add_row(
-            printable(result.case),
+            printable(result.case) + (" !" if result.notes else ""),
             " ".join(str(n) for n in result.shape),
             " ".join(f"{s:.3g}" for s in result.spacing_mm),
             result.orientation,

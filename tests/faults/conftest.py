@@ -59,8 +59,9 @@ def clean() -> dict[str, str]:
 
 
 def scan(shape: tuple[int, int, int] = (6, 10, 8), tumor: bool = True) -> np.ndarray:
-    """HU, axes as stored: water, a kidney block, a tumor in it."""
+    """HU, axes as stored: air, water, a kidney block, a tumor in it."""
     hu = np.zeros(shape, np.int16)
+    hu[:, 0] = -1000
     hu[1:5, 2:8, 2:6] = 150
     if tumor:
         hu[2:4, 4:6, 3:5] = 300
