@@ -7,13 +7,13 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from contextvars import ContextVar
 from types import FrameType
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
-from kits_submit.errors import KitsError, printable
+from kits_submit.errors import KitsError, OutputError, printable
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -60,6 +60,26 @@ def show(*tables: Table | None) -> None:
     except OSError as error:
         drop(sys.stdout)
         say(f"note: the tables cannot be printed ({error.strerror})")
+
+
+def show_json(document: Mapping[str, Any]) -> None:
+    """Print a document on stdout, for scripts.
+
+    Raises:
+        OutputError: stdout cannot be written; a reader that has gone is no failure.
+    """
+    import json
+
+    from kits_submit.atomic import finite
+
+    try:
+        sys.stdout.write(json.dumps(finite(document), indent=2) + "\n")
+        sys.stdout.flush()
+    except BrokenPipeError:
+        drop(sys.stdout)
+    except OSError as error:
+        drop(sys.stdout)
+        raise OutputError(f"stdout cannot be written ({error.strerror})", fix="read run.json") from None
 
 
 def width() -> int:

@@ -41,6 +41,7 @@ class Provenance:
             "versions": {"python": platform.python_version(), **{name: version(name) for name in _LIBRARIES}},
             "engine": engine.name,
             "device": engine.device,
+            "threads": getattr(engine, "threads", None),
             "hu_offset": self.hu_offset,
             "stepped_down": list(self.selection.steps),
             "model": {"file": self.model.path.name, "sha256": self.model.sha256, "recipe": recipe},

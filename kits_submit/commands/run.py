@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from kits_submit.commands.options import DeviceOption, ModelOption, OnFailure
+from kits_submit.commands.options import Device, DeviceOption, ModelOption, Names, OnFailure, ScoredBy, ThreadsOption
 from kits_submit.places import DEFAULT_MODEL
 
 
@@ -19,8 +19,8 @@ def run_command(
     labels: Annotated[
         Path | None, typer.Option(help="Folder of label maps to score against. Default: those beside the images.")
     ] = None,
-    device: DeviceOption = "auto",
-    protocol: Annotated[str, typer.Option(help="How to score: paper, kits19, kits23 or all.")] = "paper",
+    device: DeviceOption = Device.auto,
+    protocol: Annotated[ScoredBy, typer.Option(help="How to score.")] = ScoredBy.paper,
     on_failure: Annotated[
         OnFailure,
         typer.Option(help="A case that fails has no mask, or an all-background one where its header can be read."),
@@ -41,9 +41,14 @@ def run_command(
     overlap: Annotated[
         float | None, typer.Option(help="Blend whole patches by Gaussian weights at this overlap; discards no margin.")
     ] = None,
+    threads: ThreadsOption = None,
     hu_offset: Annotated[
         float, typer.Option(help="Added to each value of the images: -1024 for CT that is stored +1024.")
     ] = 0.0,
+    names: Annotated[
+        Names, typer.Option(help="kits: prediction_00042.nii.gz. source: as the image, without nnU-Net's _0000.")
+    ] = Names.kits,
+    as_json: Annotated[bool, typer.Option("--json", help="Print run.json on stdout in place of the tables.")] = False,
     pictures: Annotated[
         bool, typer.Option("--pictures", help="Also draw a PNG a case: three planes with the masks' contours.")
     ] = False,
@@ -55,7 +60,7 @@ def run_command(
     from kits_submit.commands.session import Request, Session
 
     request = Request(
-        source, output, model, labels, device, protocol, on_failure, upload, fresh, memory_check, require_gpu, jobs,
-        patch, margin, overlap, pictures, hu_offset,
+        source, output, model, labels, device.value, protocol.value, on_failure, upload, fresh, memory_check,
+        require_gpu, jobs, patch, margin, overlap, pictures, hu_offset, threads, names, as_json,
     )  # fmt: skip
     raise typer.Exit(Session(request).run())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,9 +18,9 @@ from kits_submit.batch.outcome import NO_KIDNEY, CaseResult
 from kits_submit.batch.runner import run_cases
 from kits_submit.batch.watchers import Watchers
 from kits_submit.checks.parity import trust
-from kits_submit.commands.options import OnFailure
+from kits_submit.commands.options import Names, OnFailure
 from kits_submit.commands.plan import patch_plan
-from kits_submit.console import close, say, show
+from kits_submit.console import close, say, show, show_json, width
 from kits_submit.engine.model import load_model
 from kits_submit.engine.select import select_engine
 from kits_submit.errors import InputError, KitsError, batch_exit_code
@@ -60,6 +60,9 @@ class Request:
     overlap: float | None = None
     pictures: bool = False
     hu_offset: float = 0.0
+    threads: int | None = None
+    names: Names = Names.kits
+    as_json: bool = False
 
 
 class Session:
@@ -72,13 +75,14 @@ class Session:
     def __init__(self, request: Request) -> None:
         self._request = request
         Settings(request.protocol)
-        self._cases = find_cases(request.source, request.output)
+        found = find_cases(request.source, request.output)
+        self._cases = [replace(case, keeps_name=request.names is Names.source) for case in found]
         self._images = {case.case_id: case.image for case in self._cases}
         self._truths = _truths(self._cases, request.labels)
         images = [image for image in self._images.values() if image is not None]
         check_targets(self._cases, request.output, [*images, *self._truths.values(), request.model])
         self._model = load_model(request.model)
-        selection = select_engine(request.device, self._model, require_gpu=request.require_gpu)
+        selection = select_engine(request.device, self._model, require_gpu=request.require_gpu, threads=request.threads)
         trust(selection, self._model)
         plan = patch_plan(self._model.recipe, request.patch, request.margin, request.overlap)
         self._made_by = Provenance(self._model, selection, plan, request.hu_offset)
@@ -169,8 +173,12 @@ class Session:
         if self._request.upload:
             failures += self._zip(ledger, told_already=bool(failures))
         code = batch_exit_code(kind for _, kind in failures)
-        ledger.conclude(code)
-        show(case_table(results, self._model.recipe.labels), None if report is None else render(report))
+        document = ledger.conclude(code)
+        if self._request.as_json:
+            show_json(document)
+        else:
+            table = case_table(results, self._model.recipe.labels, width())
+            show(table, None if report is None else render(report))
         without = [result.case for result in results if NO_KIDNEY in result.notes]
         if without:
             say(f"note: no kidney was found in {len(without)} of {len(results)} cases: {_some(without)}")

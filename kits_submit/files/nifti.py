@@ -199,7 +199,8 @@ def _refuse_impossible_size(path: Path, shape: tuple[int, ...], header: Nifti1He
             f"unknown data type {int(header['datatype'])}", fix="convert it to int16", path=path
         ) from None
     if dtype.kind not in "iuf":
-        raise VolumeError(f"voxels of type {dtype}, not numbers", fix="convert it to int16", path=path)
+        told = "colours (RGB)" if dtype.kind == "V" and dtype.itemsize else str(dtype) if dtype.itemsize else "no type"
+        raise VolumeError(f"voxels of type {told}, not numbers", fix="convert it to int16", path=path)
     wanted = dtype.itemsize
     for n in shape:
         wanted *= n
