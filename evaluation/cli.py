@@ -11,7 +11,9 @@ import typer
 from typer.core import TyperGroup
 
 from evaluation.console import Stopped, note, progress, show, stoppable
+from kits_submit.console import be_quiet, hold_streams
 from kits_submit.errors import InputError, KitsError
+from kits_submit.usage import HELP_NAMES, call
 
 if TYPE_CHECKING:
     from evaluation.masks.matching import Pair
@@ -24,7 +26,7 @@ class _DefaultCommand(TyperGroup):
     """`kits-eval PREDICTIONS LABELS` is `kits-eval score PREDICTIONS LABELS`."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        if args and args[0] not in self.commands and args[0] != "--help":
+        if args and args[0] not in self.commands and args[0] not in ("--help", "-h", "--version"):
             args = [DEFAULT_COMMAND, *args]
         parsed: list[str] = super().parse_args(ctx, args)
         return parsed
@@ -35,7 +37,8 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    rich_markup_mode=None,
+    rich_markup_mode="rich",
+    context_settings=HELP_NAMES,
     help=(
         "Score kidney and tumor segmentations. `kits-eval PREDICTIONS LABELS` is short for"
         " `kits-eval score PREDICTIONS LABELS`; `kits-eval score --help` lists its options."
@@ -163,9 +166,10 @@ def main() -> int:
     """Run the command line; the exit code. A failure's message is the last line of stderr."""
     with stoppable():
         try:
-            app()
-        except SystemExit as done:
-            return done.code if isinstance(done.code, int) else int(done.code is not None)
+            hold_streams()
+            if "--quiet" in sys.argv:
+                be_quiet()
+            return call(app, "kits-eval", sys.argv[1:])
         except Stopped as stopped:
             note(f"error: {stopped}; nothing was written")
             return stopped.exit_code
@@ -177,7 +181,6 @@ def main() -> int:
                 return error.exit_code
             note(f"error: unexpected {type(error).__name__}; run again with --debug and report it")
             return KitsError.exit_code
-    return 0
 
 
 def _score(
@@ -190,12 +193,13 @@ def _score(
     official_compat: bool = False,
 ) -> Report:
     from evaluation.masks.matching import match, unzipped
+    from evaluation.report import named_after
     from evaluation.score import score_pairs
 
     with unzipped(predictions) as (folder, unusable):
         pairs: list[Pair] = match(folder, labels, unusable)
         with progress(len(pairs), predictions.name) as advance:
-            return score_pairs(
+            report = score_pairs(
                 pairs,
                 protocol.value,
                 jobs,
@@ -204,6 +208,7 @@ def _score(
                 debug="--debug" in sys.argv,
                 on_row=advance,
             )
+    return report if folder == predictions else named_after(report, folder, predictions)
 
 
 def _finish(reports: list[tuple[str, Report]]) -> None:

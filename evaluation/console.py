@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
+
+from kits_submit.console import drop, is_quiet, say
+from kits_submit.errors import OutputError
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -16,18 +18,26 @@ WIDTH = 100  # where the output is no terminal
 
 
 def show(renderable: RenderableType) -> None:
-    """Print a table or a line to stdout; a reader that has gone (`| head`) is no failure."""
+    """Print a table or a line to stdout; a reader that has gone (`| head`) is no failure.
+
+    Raises:
+        OutputError: stdout cannot be written (a full disk).
+    """
+    if is_quiet():
+        return
     try:
         _console(stderr=False).print(renderable)
         sys.stdout.flush()
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter's exit flushes into it
+        drop(sys.stdout)
+    except OSError as error:
+        drop(sys.stdout)
+        raise OutputError(f"stdout cannot be written ({error.strerror})", fix="use --csv or --json FILE") from None
 
 
 def note(message: str) -> None:
     """Print one line to stderr, unwrapped, so that it can be searched for."""
-    sys.stderr.write(f"{message}\n")
-    sys.stderr.flush()
+    say(message)
 
 
 @contextmanager
@@ -72,4 +82,4 @@ def _console(*, stderr: bool) -> Console:
     from rich.console import Console
 
     stream = sys.stderr if stderr else sys.stdout
-    return Console(stderr=stderr, width=None if stream.isatty() else WIDTH, highlight=False)
+    return Console(stderr=stderr, width=None if stream.isatty() else WIDTH, highlight=False, markup=False, emoji=False)

@@ -7,14 +7,12 @@ from __future__ import annotations
 
 import signal
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     import typer
-
-WRONG_USAGE = 2
 
 
 def main(arguments: list[str] | None = None, translate: Callable[[list[str]], list[str]] = list) -> None:
@@ -27,9 +25,8 @@ def main(arguments: list[str] | None = None, translate: Callable[[list[str]], li
     from kits_submit.console import run_guarded
 
     given = sys.argv[1:] if arguments is None else arguments
-    debug = "--debug" in given
-    wanted = [argument for argument in given if argument != "--debug"]
-    code = run_guarded(lambda: _dispatch(translate(_not_empty(wanted))), debug=debug)
+    wanted = [argument for argument in given if argument not in ("--debug", "--quiet")]
+    code = run_guarded(lambda: _dispatch(translate(wanted)), debug="--debug" in given, quiet="--quiet" in given)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)  # all is told and written
     sys.exit(code)
@@ -45,8 +42,8 @@ def build_app() -> typer.Typer:
     from kits_submit.commands.gpu_check import gpu_check_command
     from kits_submit.commands.phantom import phantom_command
     from kits_submit.commands.rehearse import rehearse_command
-    from kits_submit.commands.root import root
     from kits_submit.commands.run import run_command
+    from kits_submit.usage import HELP_NAMES
     from train.commands.implant import implant_command
     from train.commands.study import ablate_command, tune_command
     from train.commands.train import train_command
@@ -56,8 +53,8 @@ def build_app() -> typer.Typer:
         add_completion=False,
         rich_markup_mode="rich",
         pretty_exceptions_enable=False,
-        help="Kidney-tumor segmentation for KiTS: train, export, and run in a container. "
-        "Add [bold]--debug[/bold] to any command to see tracebacks.",
+        context_settings=HELP_NAMES,
+        help="Kidney-tumor segmentation for KiTS: train, export, and run in a container.",
     )
     app.command("run")(run_command)
     app.command("phantom")(phantom_command)
@@ -70,33 +67,10 @@ def build_app() -> typer.Typer:
     app.command("doctor")(doctor_command)
     app.command("gpu-check")(gpu_check_command)
     app.command("rehearse")(rehearse_command)
-    app.callback()(root)
     return app
 
 
-def _not_empty(arguments: list[str]) -> list[str]:
-    """The arguments; an empty one would name the current folder."""
-    from kits_submit.errors import UsageError
-
-    if "" in arguments:
-        raise UsageError("an argument is empty", fix="an unset variable? give a path, or . for this folder")
-    return arguments
-
-
 def _dispatch(arguments: list[str]) -> int:
-    """Typer's usage errors in our form: one last line, no box drawn around it."""
-    import typer
+    from kits_submit.usage import call
 
-    from kits_submit.console import say
-
-    usage_error: Any = typer.BadParameter.__base__  # Typer exports this child alone of the Click that it carries
-    try:
-        result = build_app()(args=arguments or ["--help"], prog_name="kits-submit", standalone_mode=False)
-    except typer.Exit as done:
-        return done.exit_code
-    except usage_error as error:
-        context = getattr(error, "ctx", None)
-        command = "kits-submit" if context is None else context.command_path
-        say(f"error: {' '.join(error.format_message().split())}; see `{command} --help`")
-        return WRONG_USAGE
-    return result if isinstance(result, int) else 0
+    return call(build_app(), "kits-submit", arguments)

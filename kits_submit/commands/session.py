@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from evaluation.case import Settings
+from evaluation.masks.geometry import check_same_grid
 from evaluation.score import score_pairs
 from evaluation.tables.table import render, write_csv, write_json
 from kits_submit.batch.budget import Fit, check_fit
@@ -29,6 +30,7 @@ from kits_submit.files.left_out import left_out
 from kits_submit.files.output import SCORES, output_folder
 from kits_submit.files.targets import check_targets, name_error
 from kits_submit.files.upload import ARCHIVE, write_upload
+from kits_submit.files.volume import read_grid
 from kits_submit.report.pictures import draw_picture
 from kits_submit.report.progress import Progress
 from kits_submit.report.tables import case_table
@@ -36,6 +38,7 @@ from kits_submit.report.tables import case_table
 if TYPE_CHECKING:
     from evaluation.report import Report
 
+_LABEL_FIX = "give the label map that was drawn on this image"
 Failure = tuple[str, int]  # a line, and the exit code of its kind
 
 
@@ -206,7 +209,11 @@ class Session:
 
     def _score(self, ledger: Ledger) -> Report | None:
         """Score the masks that have a label map, write `scores.csv` and `scores.json`; None without any."""
-        pairs = [(case, mask, self._truths[case]) for case, mask in self._masks(ledger).items() if case in self._truths]
+        pairs = [
+            (case, mask, self._truth_on_grid(case))
+            for case, mask in self._masks(ledger).items()
+            if case in self._truths
+        ]
         if not pairs:
             return None
         report = score_pairs(pairs, self._request.protocol)
@@ -214,6 +221,16 @@ class Session:
             write(report, self._request.output / name)
             ledger.summaries.append(name)
         return report
+
+    def _truth_on_grid(self, case: str) -> Path | KitsError:
+        """A case's label map, or why it is none of this image: the mask lies on the image's grid."""
+        truth, image = self._truths[case], self._images[case]
+        assert image is not None, "a mask was made of it"
+        try:
+            check_same_grid(read_grid(truth), read_grid(image), truth, named="the image", fix=_LABEL_FIX)
+        except KitsError as error:
+            return error
+        return truth
 
 
 def _some(cases: Sequence[str]) -> str:

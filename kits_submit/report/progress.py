@@ -7,7 +7,7 @@ from types import TracebackType
 from typing import Self
 
 from kits_submit.batch.outcome import CaseResult, Watcher
-from kits_submit.console import debugging, say, say_trace
+from kits_submit.console import debugging, is_quiet, say, say_trace
 from kits_submit.errors import printable
 
 
@@ -27,7 +27,7 @@ class Progress(Watcher):
             TimeElapsedColumn(),
             TimeRemainingColumn(),
             console=console,
-            disable=not sys.stderr.isatty(),
+            disable=is_quiet() or not sys.stderr.isatty(),
         )
         self._cases = self._bars.add_task("cases", total=cases)
         self._patches = self._bars.add_task("patches", total=None)
