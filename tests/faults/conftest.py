@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
+import signal
 import subprocess
 import sys
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +17,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from kits_submit.cli import main
 from kits_submit.engine.model import Model, load_model
 from tests.conftest import ROOT, write_threshold_model
 
@@ -51,6 +55,22 @@ def drive(*arguments: object, wrapper: tuple[str, ...] = (), timeout: float = 12
     lines = done.stderr.splitlines()
     assert all(line.startswith(PREFIXES) for line in lines), done.stderr
     return Ended(done.returncode, done.stdout, lines)
+
+
+def inside(*arguments: object) -> Ended:
+    """`kits-submit run` in this process, which starts no interpreter."""
+    out, err = io.StringIO(), io.StringIO()
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        with redirect_stdout(out), redirect_stderr(err), pytest.raises(SystemExit) as ended:
+            main(["run", *map(str, arguments)])
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    lines = err.getvalue().splitlines()
+    assert all(line.startswith(PREFIXES) for line in lines), err.getvalue()
+    assert isinstance(ended.value.code, int)
+    return Ended(ended.value.code, out.getvalue(), lines)
 
 
 def clean() -> dict[str, str]:

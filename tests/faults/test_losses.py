@@ -13,7 +13,7 @@ import pytest
 from kits_submit.batch.ledger import Ledger
 from kits_submit.batch.outcome import CaseResult
 from tests.conftest import save
-from tests.faults.conftest import clean, command, drive, files, labels_of, manifest, mask, rows, scan
+from tests.faults.conftest import clean, command, files, inside, labels_of, manifest, mask, rows, scan
 from tests.files.test_metaimage import save_mha
 
 
@@ -48,7 +48,7 @@ def test_no_input_is_written_over(source, tmp_path, model, how):
         save(out / "prediction_00008.nii.gz", labels_of(scan()))
     before, held = contents(source), contents(out)
     labels = ("--labels", out) if how == "a label map" else ()
-    ended = drive(given, out, "--model", model, "--device", "cpu", *labels)
+    ended = inside(given, out, "--model", model, "--device", "cpu", *labels)
     assert ended.code == 9
     assert "and a mask would be written over it; give another OUTPUT" in ended.last
     assert contents(source) == before
@@ -58,7 +58,7 @@ def test_no_input_is_written_over(source, tmp_path, model, how):
 def test_two_cases_of_one_mask_are_refused_before_anything_is_computed(source, tmp_path, model):
     save(source / "1234567890.nii.gz", scan())
     save(source / "case_1234567890.nii.gz", scan())
-    ended = drive(source, tmp_path / "out", "--model", model)
+    ended = inside(source, tmp_path / "out", "--model", model)
     assert (ended.code, len(ended.lines)) == (3, 1)
     assert "would both be prediction_1234567890.nii.gz; rename one of the two" in ended.last
     assert not (tmp_path / "out").exists()
@@ -67,7 +67,7 @@ def test_two_cases_of_one_mask_are_refused_before_anything_is_computed(source, t
 def test_a_name_too_long_for_its_mask_fails_alone_and_the_longest_does_not(source, tmp_path, model):
     save(source / f"{'l' * 245}.nii.gz", scan())
     save(source / f"{'m' * 237}.nii.gz", scan())
-    ended = drive(source, tmp_path / "out", "--model", model, "--device", "cpu")
+    ended = inside(source, tmp_path / "out", "--model", model, "--device", "cpu")
     assert ended.code == 9
     assert "the mask's name is 8 bytes longer than a file system takes (255); rename the image" in ended.last
     assert files(tmp_path / "out") == [f"prediction_{'m' * 237}.nii.gz", "run.json"]
@@ -82,10 +82,10 @@ def test_no_mask_of_an_earlier_run_stands_for_a_case_that_fails(source, tmp_path
         nan = scan().astype(np.float32)
         nan[0, 0, 0] = np.nan
         save(source / "case_00001.nii.gz", nan)
-    assert drive(source, out, "--model", model, "--device", "cpu", "--pictures", *first).code == 0
+    assert inside(source, out, "--model", model, "--device", "cpu", "--pictures", *first).code == 0
     assert (out / "case_00001.png").exists() == (not first)
     (source / "case_00001.nii.gz").write_bytes(b"damaged")
-    assert drive(source, out, "--model", model, "--device", "cpu").code == 4
+    assert inside(source, out, "--model", model, "--device", "cpu").code == 4
     assert files(out) == ["case_00002.png", "prediction_00002.nii.gz", "run.json"]
 
 
@@ -94,7 +94,7 @@ def test_a_mask_that_no_run_of_ours_wrote_is_not_removed(source, tmp_path, model
     (source / "case_00001.nii.gz").write_bytes(b"damaged")
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "prediction_00001.nii.gz").write_bytes(b"somebody's")
-    assert drive(source, tmp_path / "out", "--model", model, "--device", "cpu").code == 4
+    assert inside(source, tmp_path / "out", "--model", model, "--device", "cpu").code == 4
     assert (tmp_path / "out" / "prediction_00001.nii.gz").read_bytes() == b"somebody's"
 
 
@@ -139,7 +139,7 @@ def test_a_name_is_told_and_never_interpreted(source, tmp_path, model, name, enc
 
 def test_undecodable_bytes_in_a_name(source, tmp_path, model):
     save(source / "x.nii.gz", scan()).rename(os.fsdecode(os.fsencode(source) + b"/caf\xe9.nii.gz"))
-    ended = drive(source, tmp_path / "out", "--model", model, "--device", "cpu")
+    ended = inside(source, tmp_path / "out", "--model", model, "--device", "cpu")
     assert (ended.code, ended.lines) == (0, [])
     assert "caf\\udce9" in ended.out
     assert b"prediction_caf\xe9.nii.gz" in os.listdir(os.fsencode(tmp_path / "out"))  # noqa: PTH208 - bytes
@@ -152,7 +152,7 @@ def test_what_is_taken_for_no_case_is_counted_and_named(source, tmp_path, model)
         (source / name).write_bytes(b"x")
     (source / "case_00004.nii.gz").mkdir()
     link(source / "case_00005", source / "nowhere")
-    ended = drive(source, tmp_path / "out", "--model", model, "--device", "cpu")
+    ended = inside(source, tmp_path / "out", "--model", model, "--device", "cpu")
     assert ended.code == 0
     told = "7 in {} taken for no case: a.nrrd, b.mhd, c.hdr, c.img, case_00003 and 2 more"
     assert [line for line in ended.lines if "taken for no case" in line] == [f"note: {told.format(source)}"]
@@ -165,12 +165,12 @@ def test_hidden_folders_and_the_outputs_own_are_no_cases(source, model):
     save(source / "data" / "._case_00002" / "imaging.nii.gz", scan())
     save(source / "data" / "case_00003" / "imaging.nii.gz", scan())
     for _ in range(2):
-        ended = drive(source, source, "--model", model, "--device", "cpu", "--fresh")
+        ended = inside(source, source, "--model", model, "--device", "cpu", "--fresh")
         assert (ended.code, ended.lines) == (0, [])
         assert sorted(rows(source)) == ["case_00001", "case_00003"]
     out = source / "data" / "case_00009"
     for _ in range(2):
-        assert drive(source, out, "--model", model, "--device", "cpu", "--fresh").code == 0
+        assert inside(source, out, "--model", model, "--device", "cpu", "--fresh").code == 0
         assert sorted(rows(out)) == ["case_00001", "case_00003"]
 
 
@@ -178,7 +178,7 @@ def test_hidden_folders_and_the_outputs_own_are_no_cases(source, model):
 def test_what_belongs_to_an_image_is_no_case(source, tmp_path, model, beside):
     save(source / ("case_00001_0000.nii.gz" if "_000" in beside else "case_00001.nii.gz"), scan())
     save(source / f"{beside}.nii.gz", labels_of(scan()))
-    ended = drive(source, tmp_path / "out", "--model", model, "--device", "cpu")
+    ended = inside(source, tmp_path / "out", "--model", model, "--device", "cpu")
     assert (ended.code, sorted(rows(tmp_path / "out"))) == (0, ["case_00001"])
     assert f"1 in {source} taken for no case: {beside}.nii.gz" in ended.last
 
@@ -188,14 +188,14 @@ def test_what_belongs_to_an_image_is_no_case(source, tmp_path, model, beside):
 def test_an_entry_that_lacks_something_is_done_again(source, tmp_path, model, entry):
     save(source / "case_00001.nii.gz", scan())
     arguments = (source, tmp_path / "out", "--model", model, "--device", "cpu")
-    assert drive(*arguments).code == 0
+    assert inside(*arguments).code == 0
     document = manifest(tmp_path / "out")
     if entry == "absent":
         del document["cases"][0]["seconds"]
     else:
         document["cases"][0] |= entry
     (tmp_path / "out" / "run.json").write_text(json.dumps(document))
-    ended = drive(*arguments)
+    ended = inside(*arguments)
     assert (ended.code, ended.lines) == (0, [])
     assert manifest(tmp_path / "out")["cases"][0]["volume_ml"]["kidney"] > 0
 
@@ -208,7 +208,7 @@ def test_a_file_of_somebody_elses_is_never_replaced(source, tmp_path, model, nam
     out.mkdir()
     (out / name).write_text("{}")
     upload = ("--zip",) if name.endswith(".zip") else ()
-    ended = drive(source, out, "--model", model, "--device", "cpu", *upload)
+    ended = inside(source, out, "--model", model, "--device", "cpu", *upload)
     assert ended.code == 9
     assert (
         ended.last
@@ -220,15 +220,15 @@ def test_a_file_of_somebody_elses_is_never_replaced(source, tmp_path, model, nam
 def test_scores_that_a_run_did_not_write_stay(source, tmp_path, model):
     save(source / "case_00001.nii.gz", scan())
     arguments = (source, tmp_path / "out", "--model", model, "--device", "cpu")
-    assert drive(*arguments).code == 0
+    assert inside(*arguments).code == 0
     (tmp_path / "out" / "scores.csv").write_text("mine")
-    assert drive(*arguments).code == 0
+    assert inside(*arguments).code == 0
     assert (tmp_path / "out" / "scores.csv").read_text() == "mine"
 
 
 @pytest.mark.parametrize("empty", [("", "out"), ("in", "")])
 def test_an_empty_argument_is_no_folder(tmp_path, empty):
-    ended = drive(*empty)
+    ended = inside(*empty)
     assert (ended.code, ended.lines) == (
         2, ["error: an argument is empty; an unset variable? give a path, or . for this folder"])  # fmt: skip
 
@@ -240,7 +240,7 @@ def test_what_a_killed_run_left_beside_goes(source, tmp_path, model):
     for name in ("prediction_scan.mha", "scan.png", "predictions.zip", "run.json", "scores.csv"):
         (out / f".{name}.abcdefgh.part").write_bytes(b"half")
     (out / ".mine").write_bytes(b"kept")
-    assert drive(source, out, "--model", model, "--device", "cpu").code == 0
+    assert inside(source, out, "--model", model, "--device", "cpu").code == 0
     assert files(out) == [".mine", "prediction_scan.mha", "run.json"]
 
 
