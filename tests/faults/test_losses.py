@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -116,9 +117,10 @@ def test_every_case_is_done_whoever_reads(source, tmp_path, model, streams):
     assert manifest(tmp_path / "out")["exit_code"] == 4
 
 
-@pytest.mark.parametrize(
-    "name", ["\N{GRINNING FACE}", "a\x1b]0;title\x07\x1b[31mred", "[red]x[bold]", "[link=file:x]y", "two\nlines"]
-)
+NAMES = ["\N{GRINNING FACE}", "a\x1b]0;title\x07\x1b[31mred", "[red]x[bold]", "[link=file:x]y", "two\nlines"]
+
+
+@pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("encoding", ["ascii", "utf-8"])
 def test_a_name_is_told_and_never_interpreted(source, tmp_path, model, name, encoding):
     (source / "[bold]damaged\n\x1b[5m.nii.gz").write_bytes(b"damaged")
@@ -183,8 +185,11 @@ def test_what_belongs_to_an_image_is_no_case(source, tmp_path, model, beside):
     assert f"1 in {source} taken for no case: {beside}.nii.gz" in ended.last
 
 
-@pytest.mark.parametrize("entry", [{"status": None}, {"volume_ml": None}, {"seconds": {}}, {"shape": [1]}, {"notes": 3},
-                                   {"volume_ml": {"kidney": "much"}}, {"exit_code": "0"}, "absent"])  # fmt: skip
+ENTRIES: list[Any] = [{"status": None}, {"volume_ml": None}, {"seconds": {}}, {"shape": [1]}, {"notes": 3},
+                                   {"volume_ml": {"kidney": "much"}}, {"exit_code": "0"}, "absent"]  # fmt: skip
+
+
+@pytest.mark.parametrize("entry", ENTRIES)
 def test_an_entry_that_lacks_something_is_done_again(source, tmp_path, model, entry):
     save(source / "case_00001.nii.gz", scan())
     arguments = (source, tmp_path / "out", "--model", model, "--device", "cpu")

@@ -131,6 +131,6 @@ def test_a_wrong_option_is_a_usage_error(tmp_path, model, option):
 
 @pytest.mark.parametrize("text", ["std::bad_alloc", "Failed to allocate memory for requested buffer of size 4096"])
 def test_no_memory_for_the_model_is_no_fault_of_the_model(text):
-    with pytest.raises(BudgetError, match="no memory to load the model .*; give it more memory"):
+    with pytest.raises(BudgetError, match=r"no memory to load the model .*; give it more memory"):
         refuse_without_memory(RuntimeError(text))
     refuse_without_memory(RuntimeError("Protobuf parsing failed"))
