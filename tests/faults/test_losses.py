@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +16,7 @@ import pytest
 
 from kits_submit.batch.ledger import Ledger
 from kits_submit.batch.outcome import CaseResult
-from tests.conftest import save
+from tests.conftest import ROOT, save
 from tests.faults.conftest import clean, command, files, inside, labels_of, manifest, mask, rows, scan
 from tests.files.test_metaimage import save_mha
 
@@ -266,3 +269,65 @@ def test_a_thousand_cases_are_recorded_in_linear_time(tmp_path, loaded):
     assert len(set(written)) == 1
     assert len(manifest(tmp_path)["cases"]) == 3000
     assert files(tmp_path) == ["run.json"]
+
+
+def test_a_signal_that_a_library_turns_into_another_error_is_told_as_the_signal(capsys):
+    """As numpy does, which is being imported in a run's first quarter of a second."""
+    from kits_submit.console import run_guarded
+
+    def body() -> int:
+        try:
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(5)
+        except BaseException:
+            raise ImportError("numpy") from None
+        return 0
+
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        assert run_guarded(body, debug=False) == 130
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    assert capsys.readouterr().err.startswith("error: stopped by SIGINT; what is written is whole")
+
+
+EVAL = [("", 0), (">&-", 0), (">/dev/full", 9), ("2>&-", 0), (">&- 2>&-", 0)]
+
+
+@pytest.mark.parametrize(("streams", "code"), EVAL)
+def test_scores_whoever_reads(tmp_path, streams, code):
+    """What kits-eval prints is what it is asked for: a full stdout is a failure, a closed one is not."""
+    for side in ("p", "l"):
+        save(tmp_path / side / "prediction_00001.nii.gz", labels_of(scan()))
+    script = "import sys; from evaluation.cli import main; sys.exit(main())"
+    words = [sys.executable, "-c", script, str(tmp_path / "p"), str(tmp_path / "l"), "--protocol", "paper"]
+    done = subprocess.run(
+        ["bash", "-c", f'"$@" {streams}', "bash", *words, "--csv", str(tmp_path / "s.csv")],
+        cwd=ROOT, check=False, timeout=120, capture_output=True,
+    )  # fmt: skip
+    assert done.returncode == code
+    assert b"Exception" not in done.stderr
+    assert (tmp_path / "s.csv").exists()
+
+
+def test_a_zip_file_is_named_not_where_it_was_unpacked(tmp_path, capsys, monkeypatch):
+    import zipfile
+
+    from evaluation.cli import main as kits_eval
+
+    save(tmp_path / "l" / "case_00001.nii.gz", labels_of(scan()))
+    wrong = save(tmp_path / "prediction_00001.nii.gz", labels_of(scan())[:3])
+    with zipfile.ZipFile(tmp_path / "predictions.zip", "w") as archive:
+        archive.write(wrong, wrong.name)
+    monkeypatch.setattr(sys, "argv", ["kits-eval", str(tmp_path / "predictions.zip"), str(tmp_path / "l")])
+    assert kits_eval() == 5
+    assert f"{tmp_path / 'predictions.zip'}/prediction_00001.nii.gz: shape" in capsys.readouterr().err
+
+
+def test_scores_of_sheared_masks_have_their_volume(tmp_path):
+    from evaluation.masks.reading import read_pair
+
+    leaning = np.array([[0, 0, -0.8, 0], [0.75, -0.8, 0, 0], [-3.0, 0, 0, 0], [0, 0, 0, 1.0]])
+    path = save(tmp_path / "a.nii.gz", labels_of(scan()), leaning)
+    assert read_pair(path, path).voxel_ml == pytest.approx(3 * 0.8 * 0.8 / 1000)
