@@ -16,10 +16,14 @@ MEMORY  ?= 16g
 SECONDS ?= 600
 FUZZ    ?= 20000
 INPUT   ?= build/demo/cases
+NUMERIC ?= tests/engine tests/inference tests/evaluation tests/export tests/train
+# oneDNN's, ATen's and OpenBLAS's most, and threads; what a processor lacks, its libraries leave out by themselves
+PROCESSORS := AVX2,default,Haswell,1 AVX2,avx2,Haswell,2 AVX512_CORE,avx512,SkylakeX,1 AVX512_CORE_AMX,avx512,SkylakeX,2
+comma   := ,
 OUTPUT  ?= build/demo/predictions
 
 .DEFAULT_GOAL := help
-.PHONY: help setup dev demo test lint train export run eval wheel image image-save rehearse gpu-check bench fuzz clean
+.PHONY: help setup dev demo test test-processors lint train export run eval wheel image image-save rehearse gpu-check bench fuzz clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -50,6 +54,15 @@ demo: $(VENV)/.runtime  ## three phantoms and a real scan, segmented and scored 
 
 test: $(VENV)/.dev  ## the whole test suite
 	$(BIN)/python -m pytest
+
+test-processors: $(VENV)/.dev  ## the numeric tests as processors of other instruction sets, and one thread or two, compute
+	@$(foreach one,$(PROCESSORS),$(call as-processor,$(subst $(comma), ,$(one))) &&) echo 'all processors agree'
+
+define as-processor
+echo '--- oneDNN $(word 1,$(1)), ATen $(word 2,$(1)), OpenBLAS $(word 3,$(1)), $(word 4,$(1)) threads' && \
+ONEDNN_MAX_CPU_ISA=$(word 1,$(1)) ATEN_CPU_CAPABILITY=$(word 2,$(1)) OPENBLAS_CORETYPE=$(word 3,$(1)) \
+OMP_NUM_THREADS=$(word 4,$(1)) OPENBLAS_NUM_THREADS=$(word 4,$(1)) $(BIN)/python -m pytest $(NUMERIC)
+endef
 
 lint: $(VENV)/.dev  ## ruff, mypy, import-linter
 	$(BIN)/ruff check .

@@ -35,7 +35,9 @@ from evaluation.options import (
     VolumesOption,
     WideOption,
 )
+from kits_submit.console import be_quiet, hold_streams
 from kits_submit.errors import InputError, KitsError
+from kits_submit.usage import HELP_NAMES, call
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -51,7 +53,7 @@ class _DefaultCommand(TyperGroup):
     """`kits-eval PREDICTIONS LABELS` is `kits-eval score PREDICTIONS LABELS`."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        if args and args[0] not in self.commands and args[0] != "--help":
+        if args and args[0] not in self.commands and args[0] not in ("--help", "-h", "--version"):
             args = [DEFAULT_COMMAND, *args]
         parsed: list[str] = super().parse_args(ctx, args)
         return parsed
@@ -62,7 +64,8 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    rich_markup_mode=None,
+    rich_markup_mode="rich",
+    context_settings=HELP_NAMES,
     help=(
         "Score kidney and tumor segmentations. `kits-eval PREDICTIONS LABELS` is short for"
         " `kits-eval score PREDICTIONS LABELS`; `kits-eval score --help` lists its options."
@@ -259,9 +262,10 @@ def main() -> int:
     """Run the command line; the exit code. A failure's message is the last line of stderr."""
     with stoppable():
         try:
-            app()
-        except SystemExit as done:
-            return done.code if isinstance(done.code, int) else int(done.code is not None)
+            hold_streams()
+            if "--quiet" in sys.argv:
+                be_quiet()
+            return call(app, "kits-eval", sys.argv[1:])
         except Stopped as stopped:
             note(f"error: {stopped}; nothing was written")
             return stopped.exit_code
@@ -273,17 +277,18 @@ def main() -> int:
                 return error.exit_code
             note(f"error: unexpected {type(error).__name__}; run again with --debug and report it")
             return KitsError.exit_code
-    return 0
 
 
 def _score(predictions: Path, labels: Path, settings: Settings, jobs: int) -> Report:
     from evaluation.cohort import score_settings
     from evaluation.masks.matching import match, unzipped
+    from evaluation.report import named_after
 
     with unzipped(predictions) as (folder, unusable):
         pairs: list[Pair] = match(folder, labels, unusable)
         with progress(len(pairs), predictions.name) as advance:
-            return score_settings(settings, pairs, jobs, on_row=advance)
+            report = score_settings(settings, pairs, jobs, on_row=advance)
+    return report if folder == predictions else named_after(report, folder, predictions)
 
 
 def _patterns(columns: str, keys: Sequence[str]) -> tuple[str, ...]:

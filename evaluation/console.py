@@ -9,6 +9,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from kits_submit.console import drop, is_quiet, say
+from kits_submit.errors import OutputError
+
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
@@ -21,18 +24,25 @@ def show(renderable: RenderableType, *, wide: bool = False) -> None:
 
     Args:
         wide: as wide as it is, whatever the terminal.
+
+    Raises:
+        OutputError: stdout cannot be written (a full disk).
     """
+    if is_quiet():
+        return
     try:
         _console(stderr=False, width=WIDEST if wide else None).print(renderable, soft_wrap=False)
         sys.stdout.flush()
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter's exit flushes into it
+        drop(sys.stdout)
+    except OSError as error:
+        drop(sys.stdout)
+        raise OutputError(f"stdout cannot be written ({error.strerror})", fix="use --csv or --json FILE") from None
 
 
 def note(message: str) -> None:
     """Print one line to stderr, unwrapped, so that it can be searched for."""
-    sys.stderr.write(f"{message}\n")
-    sys.stderr.flush()
+    say(message)
 
 
 @contextmanager
@@ -78,4 +88,4 @@ def _console(*, stderr: bool, width: int | None = None) -> Console:
 
     stream = sys.stderr if stderr else sys.stdout
     told = stream.isatty() or os.environ.get("COLUMNS", "").isdigit()  # rich reads COLUMNS itself
-    return Console(stderr=stderr, width=width or (None if told else WIDTH), highlight=False)
+    return Console(stderr=stderr, width=width or (None if told else WIDTH), highlight=False, markup=False, emoji=False)

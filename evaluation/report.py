@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kits_submit.errors import KitsError, batch_exit_code
@@ -155,6 +156,16 @@ class Report:
     def scored(self) -> list[Row]:
         """The rows without an error."""
         return [row for row in self.rows if row.error is None]
+
+
+def named_after(report: Report, scratch: Path, source: Path) -> Report:
+    """The report with the file that the user gave wherever a message names the folder that it was unpacked into."""
+
+    def renamed(issue: Issue) -> Issue:
+        return replace(issue, message=issue.message.replace(str(scratch), str(source)))
+
+    rows = [row if row.error is None else replace(row, error=renamed(row.error)) for row in report.rows]
+    return replace(report, rows=rows, issues=[renamed(issue) for issue in report.issues])
 
 
 def told(issues: Sequence[Issue]) -> list[tuple[bool, str]]:

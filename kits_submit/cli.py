@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 
     import typer
 
-WRONG_USAGE = 2
-
 
 def main(arguments: list[str] | None = None, translate: Callable[[list[str]], list[str]] = list) -> None:
     """Run `kits-submit` and exit with the code of `kits_submit.errors`.
@@ -31,9 +29,8 @@ def main(arguments: list[str] | None = None, translate: Callable[[list[str]], li
 
     reach_stages()
     given = sys.argv[1:] if arguments is None else arguments
-    debug = "--debug" in given
-    wanted = [argument for argument in given if argument != "--debug"]
-    code = run_guarded(lambda: _dispatch(translate(_not_empty(wanted))), debug=debug)
+    wanted = [argument for argument in given if argument not in ("--debug", "--quiet")]
+    code = run_guarded(lambda: _dispatch(translate(wanted)), debug="--debug" in given, quiet="--quiet" in given)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)  # all is told and written
     sys.exit(code)
@@ -125,32 +122,22 @@ def build_app(wanted: str | None = None) -> typer.Typer:
     """
     import typer
 
-    from kits_submit.commands.root import root
+    from kits_submit.usage import HELP_NAMES
 
     app = typer.Typer(
         no_args_is_help=True,
         add_completion=False,
         rich_markup_mode="rich",
         pretty_exceptions_enable=False,
-        help="Kidney-tumor segmentation for KiTS: train, export, and run in a container. "
-        "Add [bold]--debug[/bold] to any command to see tracebacks.",
+        context_settings=HELP_NAMES,
+        help="Kidney-tumor segmentation for KiTS: train, export, and run in a container.",
     )
     for name, command in COMMANDS.items():
         if wanted in (None, name):
             app.command(name)(command.load())
         else:
             app.command(name, help=command.help)(lambda: None)
-    app.callback()(root)
     return app
-
-
-def _not_empty(arguments: list[str]) -> list[str]:
-    """The arguments; an empty one would name the current folder."""
-    from kits_submit.errors import UsageError
-
-    if "" in arguments:
-        raise UsageError("an argument is empty", fix="an unset variable? give a path, or . for this folder")
-    return arguments
 
 
 def _command_of(arguments: list[str]) -> str:
@@ -159,21 +146,6 @@ def _command_of(arguments: list[str]) -> str:
 
 
 def _dispatch(arguments: list[str]) -> int:
-    """Typer's usage errors in our form: one last line, no box drawn around it."""
-    import typer
+    from kits_submit.usage import call
 
-    from kits_submit.console import say
-
-    usage_error: Any = typer.BadParameter.__base__  # Typer exports this child alone of the Click that it carries
-    try:
-        result = build_app(_command_of(arguments))(
-            args=arguments or ["--help"], prog_name="kits-submit", standalone_mode=False
-        )
-    except typer.Exit as done:
-        return done.exit_code
-    except usage_error as error:
-        context = getattr(error, "ctx", None)
-        command = "kits-submit" if context is None else context.command_path
-        say(f"error: {' '.join(error.format_message().split())}; see `{command} --help`")
-        return WRONG_USAGE
-    return result if isinstance(result, int) else 0
+    return call(build_app(_command_of(arguments)), "kits-submit", arguments)

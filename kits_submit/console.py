@@ -7,13 +7,13 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from contextvars import ContextVar
 from types import FrameType
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
-from kits_submit.errors import KitsError, printable
+from kits_submit.errors import KitsError, OutputError, printable
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 _STDERR = 2
 _PLAIN_WIDTH = 110  # of a table in a file or a pipe
 _debugging = ContextVar("debugging", default=False)
+_quiet = ContextVar("quiet", default=False)
 
 
 def hold_streams() -> None:
@@ -42,6 +43,8 @@ def hold_streams() -> None:
 
 def show(*tables: Table | None) -> None:
     """Print tables on stdout, whole where there is no terminal to measure; a reader that has gone is no failure."""
+    if _quiet.get():
+        return
     from rich.console import Console
 
     class Stdout(Console):
@@ -62,6 +65,26 @@ def show(*tables: Table | None) -> None:
         say(f"note: the tables cannot be printed ({error.strerror})")
 
 
+def show_json(document: Mapping[str, Any]) -> None:
+    """Print a document on stdout, for scripts.
+
+    Raises:
+        OutputError: stdout cannot be written; a reader that has gone is no failure.
+    """
+    import json
+
+    from kits_submit.atomic import finite
+
+    try:
+        sys.stdout.write(json.dumps(finite(document), indent=2) + "\n")
+        sys.stdout.flush()
+    except BrokenPipeError:
+        drop(sys.stdout)
+    except OSError as error:
+        drop(sys.stdout)
+        raise OutputError(f"stdout cannot be written ({error.strerror})", fix="read run.json") from None
+
+
 def width() -> int:
     """Columns that a table on stdout has."""
     from rich.console import Console
@@ -71,6 +94,8 @@ def width() -> int:
 
 def say(text: str) -> None:
     """One line on stderr, never wrapped; nobody there to read it is no failure."""
+    if _quiet.get() and text.startswith(("note: ", "kept: ")):
+        return
     try:
         sys.stderr.write(f"{printable(text)}\n")
         sys.stderr.flush()
@@ -86,9 +111,14 @@ def drop(stream: TextIO) -> None:
         os.close(nowhere)
 
 
-def run_guarded(body: Callable[[], int], *, debug: bool) -> int:
-    """Run a command; a failure becomes one last line on stderr and its exit code, a traceback only with `debug`."""
+def run_guarded(body: Callable[[], int], *, debug: bool, quiet: bool = False) -> int:
+    """Run a command; a failure becomes one last line on stderr and its exit code, a traceback only with `debug`.
+
+    Args:
+        quiet: nothing is said but failures.
+    """
     _debugging.set(debug)
+    _quiet.set(quiet)
     hold_streams()
     stop_on_signals()
     try:
@@ -105,6 +135,16 @@ def say_trace(trace: str) -> None:
     """A traceback on stderr, for `--debug`."""
     for line in trace.splitlines():
         say(line)
+
+
+def be_quiet() -> None:
+    """Say nothing but failures."""
+    _quiet.set(True)
+
+
+def is_quiet() -> bool:
+    """Whether the user asked for nothing but failures."""
+    return _quiet.get()
 
 
 def debugging() -> bool:

@@ -19,7 +19,7 @@ from pathlib import Path
 from kits_submit.errors import InputError, ModelError, OutputError
 
 MODEL_VARIABLE = "KITS_MODEL"
-_PASSED_ON = ("run", "phantom", "--help", "--version")
+_PASSED_ON = ("run", "phantom", "--help", "-h", "--version")
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ def kits_submit_arguments(arguments: Sequence[str], mounts: Mounts) -> list[str]
     elif arguments and arguments[0] in _PASSED_ON:
         return list(arguments)
     has_folders = bool(rest) and not rest[0].startswith("-")
-    if "--help" in rest:
+    if {"--help", "-h"} & set(rest):
         return ["run" if command == "predict" else command, "--help"]
     if command == "predict":
         return ["run", *([] if has_folders else _folders(mounts)), *rest]

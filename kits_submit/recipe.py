@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import MISSING, asdict, dataclass, field, fields
 from typing import Any, Self
 
 from kits_submit.errors import ModelError
@@ -90,6 +90,7 @@ class Recipe:
     schema: int = SCHEMA
 
     def __post_init__(self) -> None:
+        self._check_kinds()
         if len(self.spacing_mm) != 3 or not all(math.isfinite(s) and s > 0 for s in self.spacing_mm):
             raise _invalid("spacing_mm", self.spacing_mm, "three positive numbers (Z, Y, X)")
         if len(self.clip_hu) != 2 or not self.clip_hu[0] < self.clip_hu[1]:
@@ -115,6 +116,15 @@ class Recipe:
         """Channels of the network's answer: one a class, or one a region."""
         return len(self.labels) if self.regions is None else len(self.regions)
 
+    def _check_kinds(self) -> None:
+        for name in ("spacing_mm", "clip_hu", "mean_hu", "std_hu", "patch", "margin", "multiple"):
+            value = getattr(self, name)
+            for number in value if isinstance(value, tuple) else (value,):
+                if isinstance(number, bool) or not isinstance(number, int | float):
+                    raise _invalid(name, value, "numbers")
+        if not (isinstance(self.provenance, Mapping) and all(isinstance(v, str) for v in self.provenance.values())):
+            raise _invalid("provenance", self.provenance, "an object of texts")
+
     def to_json(self) -> str:
         return json.dumps(self.document(), sort_keys=True)
 
@@ -136,6 +146,8 @@ class Recipe:
             raw = json.loads(text)
         except json.JSONDecodeError as error:
             raise ModelError(f"the Recipe is not JSON ({error.msg})", fix=_EXPORT_AGAIN) from None
+        except RecursionError:
+            raise ModelError("the Recipe is nested too deep", fix=_EXPORT_AGAIN) from None
         if not isinstance(raw, dict):
             raise ModelError(f"the Recipe is a JSON {type(raw).__name__}, not an object", fix=_EXPORT_AGAIN)
         schema = raw.get("schema")
@@ -149,17 +161,22 @@ class Recipe:
         unknown = sorted(raw.keys() - {f.name for f in fields(cls)})
         if unknown:
             raise ModelError(f"the Recipe has unknown fields {unknown}", fix="update kits-submit")
+        needed = {f.name for f in fields(cls) if f.default is MISSING and f.default_factory is MISSING} | {"labels"}
+        missing = sorted(needed - raw.keys())
+        if missing:
+            raise ModelError(f"the Recipe lacks {', '.join(missing)}", fix=_EXPORT_AGAIN)
+        refinement = raw.get("refinement", {})
+        if not isinstance(refinement, dict) or not set(refinement) <= {f.name for f in fields(Refinement)}:
+            raise _invalid("refinement", refinement, f"an object of {', '.join(f.name for f in fields(Refinement))}")
         try:
             for name in ("spacing_mm", "clip_hu", "patch", "margin"):
                 raw[name] = tuple(raw[name])
             raw["labels"] = _labels(raw["labels"])
             raw["regions"] = _regions(raw.get("regions"))
-            raw["refinement"] = Refinement(**raw.get("refinement", {}))
+            raw["refinement"] = Refinement(**refinement)
             return cls(**raw)
-        except KeyError as error:
-            raise ModelError(f"the Recipe lacks {error.args[0]}", fix=_EXPORT_AGAIN) from None
-        except TypeError as error:
-            raise ModelError(f"the Recipe has a field of the wrong type ({error})", fix=_EXPORT_AGAIN) from None
+        except TypeError:
+            raise ModelError("the Recipe has a field of the wrong type", fix=_EXPORT_AGAIN) from None
 
 
 _EXPORT_AGAIN = "export the model again with this version of kits-submit"

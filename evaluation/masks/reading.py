@@ -19,9 +19,9 @@ def read_pair(prediction: Path | None, truth: Path) -> MaskPair:
     """
     grid = read_grid(truth)
     if prediction is None:
-        return MaskPair.of(None, read_labels(truth).voxels, grid.spacing_mm)
+        return MaskPair.of(None, read_labels(truth).voxels, grid.box_mm)
     check_same_grid(read_grid(prediction), grid, prediction)
     with ThreadPoolExecutor(1) as other:  # gunzip runs outside Python's lock
         waiting = other.submit(read_labels, prediction)
         true = read_labels(truth).voxels
-        return MaskPair.of(waiting.result().voxels, true, grid.spacing_mm)
+        return MaskPair.of(waiting.result().voxels, true, grid.box_mm)

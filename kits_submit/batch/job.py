@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from kits_submit.batch.outcome import CaseResult
+from kits_submit.batch.outcome import NO_KIDNEY, CaseResult
 from kits_submit.channels import Ahead, Worker
 from kits_submit.errors import InputError, KitsError, VolumeError
 from kits_submit.files.cases import Case
@@ -16,6 +16,7 @@ from kits_submit.files.volume import open_planes, write_labels
 from kits_submit.inference.clock import Clock
 from kits_submit.inference.pipeline import Head, labelled, prepared
 from kits_submit.inference.restore import Slab
+from kits_submit.inference.seen import Seen
 from kits_submit.machine.memory import peak_mb
 from kits_submit.recipe import Recipe
 
@@ -27,10 +28,11 @@ Written = tuple[str, dict[str, float], float]  # a mask's file name, millilitres
 class Job:
     """A case with its reader ahead of the network and its finisher behind it.
 
-    Its threads hand over what they make and touch nothing of it but the clock; the batch's own thread alone fills it.
+    Its threads hand over what they make and touch nothing of it but the clock and what was seen; the
+    batch's own thread alone fills it.
     """
 
-    def __init__(self, case: Case, recipe: Recipe) -> None:
+    def __init__(self, case: Case, recipe: Recipe, hu_offset: float = 0.0) -> None:
         self.case = case
         self.clock = Clock()
         self.reader: Ahead[Any] | None = None
@@ -39,11 +41,14 @@ class Job:
         self.retried: list[str] = []
         self.patches = self.skipped = 0
         self._recipe = recipe
+        self._hu_offset = hu_offset
+        self._seen = Seen()
         self._head: Head | None = None
         self._started = 0.0
 
     def read_ahead(self) -> None:
         """Start, or start again, to read its planes."""
+        self._seen = Seen()
         self.reader = Ahead(self._read(), _PLANES_AHEAD)
 
     def begin(self) -> None:
@@ -72,6 +77,13 @@ class Job:
 
         return Worker(finish, _SLABS_BEHIND)
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What is odd about it, as far as that is known, a line each."""
+        of_values = self._seen.note()
+        of_head = () if self._head is None else self._head.notes
+        return (*of_head, of_values) if of_values else of_head
+
     def close(self) -> None:
         """End its threads, whatever they are at."""
         for thread in (self.reader, self.finisher):
@@ -98,11 +110,16 @@ class Job:
             skipped_patches=self.skipped,
             volume_ml=volume_ml,
             contradicted_ml=contradicted,
+            notes=(*self.notes, *self._emptiness(volume_ml)),
             seconds=self.clock.seconds,
             wall_seconds=round(time.perf_counter() - self._started, 4),
             peak_mb=peak_mb(),
             trace="" if error is None else "".join(traceback.format_exception(error)),
         )
+
+    def _emptiness(self, volume_ml: Mapping[str, float]) -> tuple[str, ...]:
+        kidneys = [self._recipe.labels.names[number] for number in self._recipe.labels.kidney]
+        return (NO_KIDNEY,) if volume_ml and not any(volume_ml[name] for name in kidneys) else ()
 
     def _read(self) -> Iterator[Any]:
         """A `Head`, then planes."""
@@ -110,10 +127,10 @@ class Job:
             raise InputError(
                 "no imaging.nii.gz in it", fix="add the image, or remove the folder", path=self.case.folder
             )
-        with open_planes(self.case.image) as source:
+        with open_planes(self.case.image, self._hu_offset) as source:
             head = Head.of(source, self._recipe)
             yield head
-            yield from prepared(source, head, self._recipe, self.clock)
+            yield from prepared(source, head, self._recipe, self.clock, self._seen)
 
 
 def _as_kits_error(error: Exception, case: Case) -> KitsError:

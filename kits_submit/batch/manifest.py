@@ -24,12 +24,13 @@ class Provenance:
     model: Model
     selection: Selection
     plan: PatchPlan
+    hu_offset: float = 0.0
     started: float = field(default_factory=time.perf_counter)
 
     @property
     def key(self) -> str:
         """Two runs with one key make the same mask of the same image."""
-        return f"{self.model.sha256} {self.model.recipe.to_json()} {self.plan} {__version__}"
+        return f"{self.model.sha256} {self.model.recipe.to_json()} {self.plan} {self.hu_offset:g} {__version__}"
 
     def document(self, cases: Sequence[Mapping[str, Any]], exit_code: int | None) -> dict[str, Any]:
         """The run as `run.json` records it; `exit_code` is None while it goes on."""
@@ -40,6 +41,8 @@ class Provenance:
             "versions": {"python": platform.python_version(), **{name: version(name) for name in _LIBRARIES}},
             "engine": engine.name,
             "device": engine.device,
+            "threads": getattr(engine, "threads", None),
+            "hu_offset": self.hu_offset,
             "stepped_down": list(self.selection.steps),
             "model": {"file": self.model.path.name, "sha256": self.model.sha256, "recipe": recipe},
             "seconds": round(time.perf_counter() - self.started, 3),

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
+NO_KIDNEY = "no kidney was found"
+
 
 @dataclass(frozen=True)
 class CaseResult:

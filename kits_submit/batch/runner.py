@@ -36,6 +36,7 @@ def run_cases(
     plan: PatchPlan | None = None,
     jobs: int = 1,
     amend: Amend | None = None,
+    hu_offset: float = 0.0,
 ) -> list[CaseResult]:
     """Each case's result.
 
@@ -46,9 +47,10 @@ def run_cases(
     Args:
         plan: another patch plan than the Recipe's.
         amend: what becomes of a result before anybody is told.
+        hu_offset: added to each value of an image that is not stored in HU.
     """
     told = watcher or Watcher()
-    with _Batch(output, model, selection, told, plan or PatchPlan.of(model.recipe), jobs, amend) as batch:
+    with _Batch(output, model, selection, told, plan or PatchPlan.of(model.recipe), jobs, amend, hu_offset) as batch:
         return batch.run(cases)
 
 
@@ -64,9 +66,11 @@ class _Batch:
         plan: PatchPlan,
         jobs: int,
         amend: Amend | None,
+        hu_offset: float,
     ) -> None:
         self._output, self._model, self._selection, self._watcher = output, model, selection, watcher
-        self._plan, self._jobs, self._amend = plan, jobs, amend
+        self._plan, self._jobs, self._amend, self._hu_offset = plan, jobs, amend, hu_offset
+        self._noted: dict[str, set[str]] = {}
         self._under_way: list[Job] = []
         self._finishing: list[Job] = []
         self._results: dict[str, CaseResult] = {}
@@ -81,7 +85,7 @@ class _Batch:
             job.close()
 
     def run(self, cases: Sequence[Case]) -> list[CaseResult]:
-        coming = [Job(case, self._model.recipe) for case in cases]
+        coming = [Job(case, self._model.recipe, self._hu_offset) for case in cases]
         for i, job in enumerate(coming):
             for near in coming[i : i + 1 + self._jobs]:
                 if near.reader is None:
@@ -111,6 +115,7 @@ class _Batch:
 
     def _compute(self, job: Job) -> None:
         head, planes = job.open()
+        self._tell_notes(job)
         self._collect(most=self._jobs)
         finisher = job.finish_behind(head, self._output)
         try:
@@ -131,6 +136,7 @@ class _Batch:
 
         def told(done: int, total: int) -> None:
             job.patches = total
+            self._tell_notes(job)
             self._watcher.patches_done(done, total)
             self._collect(most=len(self._finishing))
 
@@ -148,7 +154,17 @@ class _Batch:
                 self._finishing.remove(job)
                 self._end(job, finisher.error)
 
+    def _tell_notes(self, job: Job) -> None:
+        """Those that are new since it was last asked."""
+        case = job.case.case_id
+        told = self._noted.setdefault(case, set())
+        for note in job.notes:
+            if note not in told:
+                told.add(note)
+                self._watcher.case_noted(case, note)
+
     def _end(self, job: Job, error: Exception | None) -> None:
+        self._tell_notes(job)
         result = job.result(error)
         job.close()
         self._under_way.remove(job)

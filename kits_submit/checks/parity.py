@@ -11,10 +11,10 @@ import numpy as np
 from kits_submit.engine.crop import part_of
 from kits_submit.engine.model import Model
 from kits_submit.engine.onnxruntime import PROVIDERS, OnnxRuntimeEngine
-from kits_submit.engine.protocol import Engine
+from kits_submit.engine.protocol import Engine, OutOfMemory
 from kits_submit.engine.select import Selection
-from kits_submit.errors import DeviceError, ModelError
-from kits_submit.inference.answers import part_alone
+from kits_submit.errors import BudgetError, DeviceError, ModelError
+from kits_submit.inference.answers import answer, part_alone
 from kits_submit.inference.decision import decision_of
 from kits_submit.inference.intensity import standardise
 from kits_submit.recipe import Recipe
@@ -40,7 +40,9 @@ def trust(selection: Selection, model: Model) -> None:
 
     Raises:
         DeviceError: none is left that does.
+        ModelError: its graph does not answer the smallest patch that its Recipe allows.
     """
+    _answers_at_all(selection, model)
     while selection.engine.device != PROVIDERS["cpu"]:
         try:
             check_parity(selection.engine, model)
@@ -49,6 +51,22 @@ def trust(selection: Selection, model: Model) -> None:
                 raise
         else:
             return
+
+
+def _answers_at_all(selection: Selection, model: Model) -> None:
+    on_cpu = selection.engine.device == PROVIDERS["cpu"]
+    engine = selection.engine if on_cpu else OnnxRuntimeEngine(model.content, "cpu", threads=1)
+    edge = model.recipe.multiple
+    try:
+        answer(engine, np.zeros((1, 1, edge, edge, edge), np.float32), len(model.recipe.labels), None, None)
+    except OutOfMemory as error:
+        raise BudgetError(error.what, fix=error.fix) from None
+    except (DeviceError, ModelError) as error:
+        raise ModelError(
+            f"its graph does not answer a patch of {edge} x {edge} x {edge} voxels, as its Recipe says ({error.what})",
+            fix="export it again with this version of kits-submit",
+            path=model.path,
+        ) from None
 
 
 def check_parity(engine: Engine, model: Model, *, half: bool | None = None) -> str:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from kits_submit import __version__
-from kits_submit.commands.options import DeviceOption, ModelOption
+from kits_submit.commands.options import Device, DeviceOption, ModelOption
 from kits_submit.errors import batch_exit_code
 from kits_submit.places import DEFAULT_MODEL
 
@@ -16,7 +16,7 @@ from kits_submit.places import DEFAULT_MODEL
 def doctor_command(
     *,
     model: ModelOption = DEFAULT_MODEL,
-    device: DeviceOption = "auto",
+    device: DeviceOption = Device.auto,
     output: Annotated[Path | None, typer.Option(help="Also try to write into this folder.")] = None,
 ) -> None:
     """Say what would run here and why, whether the model is whole, and whether memory and disk suffice.

@@ -9,7 +9,35 @@ from typing import Annotated
 import typer
 
 ModelOption = Annotated[Path, typer.Option(envvar="KITS_MODEL", help="ONNX file written by `kits-submit export`.")]
-DeviceOption = Annotated[str, typer.Option(help="auto, cuda, tensorrt, openvino or cpu.")]
+
+
+class Device(StrEnum):
+    """`engine.select.DEVICES`, spelled here so that `--help` loads nothing."""
+
+    auto = "auto"
+    cuda = "cuda"
+    tensorrt = "tensorrt"
+    openvino = "openvino"
+    cpu = "cpu"
+
+
+class ScoredBy(StrEnum):
+    """A protocol of `evaluation.kits`, spelled here for the same reason."""
+
+    paper = "paper"
+    kits19 = "kits19"
+    kits23 = "kits23"
+    all = "all"
+
+
+DeviceOption = Annotated[Device, typer.Option(help="What computes; auto takes the first that runs here.")]
+ThreadsOption = Annotated[
+    int | None,
+    typer.Option(
+        min=1, help="Threads of an engine on the CPU. Default: the processors that this process may use.",
+        show_default=False,
+    ),
+]  # fmt: skip
 
 
 class OnFailure(StrEnum):
@@ -17,3 +45,10 @@ class OnFailure(StrEnum):
 
     error = "error"
     background = "background"
+
+
+class Names(StrEnum):
+    """How masks are called."""
+
+    kits = "kits"
+    source = "source"

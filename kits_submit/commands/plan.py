@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from kits_submit.errors import InputError
+from kits_submit.errors import InputError, UsageError
 
 if TYPE_CHECKING:
     from kits_submit.inference.patches import PatchPlan
@@ -16,12 +16,15 @@ def patch_plan(recipe: Recipe, patch: str | None, margin: str | None, overlap: f
     """The Recipe's plan with what the options change of it.
 
     Raises:
-        InputError: not three numbers, or a plan that the network cannot have.
+        UsageError: not three numbers, or a plan that the network cannot have.
     """
     from kits_submit.inference.patches import PatchPlan
 
     sizes = _three(patch, recipe.patch, "--patch"), _three(margin, recipe.margin, "--margin")
-    return PatchPlan(*sizes, recipe.multiple, overlap)
+    try:
+        return PatchPlan(*sizes, recipe.multiple, overlap)
+    except InputError as error:
+        raise UsageError(error.what, fix=error.fix) from None
 
 
 def _three(text: str | None, default: Shape, option: str) -> Shape:
@@ -30,6 +33,6 @@ def _three(text: str | None, default: Shape, option: str) -> Shape:
     parts = text.split(",")
     if len(parts) != 3 or not all(part.strip().isdigit() for part in parts):
         like = ",".join(map(str, default))
-        raise InputError(f"{option} is {text!r}, allowed: three whole numbers", fix=f"write it as in {option} {like}")
+        raise UsageError(f"{option} is {text!r}, allowed: three whole numbers", fix=f"write it as in {option} {like}")
     z, y, x = (int(part) for part in parts)
     return z, y, x

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from kits_submit.commands.options import DeviceOption, ModelOption
+from kits_submit.commands.options import Device, DeviceOption, ModelOption
 from kits_submit.errors import BudgetError, InputError
 from kits_submit.places import DEFAULT_MODEL
 
@@ -40,7 +40,7 @@ def rehearse_command(
         Path | None, typer.Option(help="Keep masks, scores and run.json in this folder. Default: they are dropped.")
     ] = None,
     model: ModelOption = DEFAULT_MODEL,
-    device: DeviceOption = "auto",
+    device: DeviceOption = Device.auto,
     engine: Annotated[str, typer.Option(help="auto, docker, podman, or none: this system's own limits.")] = "auto",
     image: Annotated[str, typer.Option(help="The image that docker or podman runs.")] = "kits-submit",
 ) -> None:

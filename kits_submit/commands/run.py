@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from kits_submit.commands.options import DeviceOption, ModelOption, OnFailure
+from kits_submit.commands.options import Device, DeviceOption, ModelOption, Names, OnFailure, ScoredBy, ThreadsOption
 from kits_submit.places import DEFAULT_MODEL
 
 
@@ -19,10 +19,9 @@ def run_command(
     labels: Annotated[
         Path | None, typer.Option(help="Folder of label maps to score against. Default: those beside the images.")
     ] = None,
-    device: DeviceOption = "auto",
+    device: DeviceOption = Device.auto,
     protocol: Annotated[
-        str | None,
-        typer.Option(help="How to score: paper, kits19, kits23 or all. Default: paper; kits23 for a model with cysts."),
+        ScoredBy | None, typer.Option(help="How to score. Default: paper; kits23 for a model with cysts.")
     ] = None,
     on_failure: Annotated[
         OnFailure,
@@ -48,6 +47,14 @@ def run_command(
     overlap: Annotated[
         float | None, typer.Option(help="Blend whole patches by Gaussian weights at this overlap; discards no margin.")
     ] = None,
+    threads: ThreadsOption = None,
+    hu_offset: Annotated[
+        float, typer.Option(help="Added to each value of the images: -1024 for CT that is stored +1024.")
+    ] = 0.0,
+    names: Annotated[
+        Names, typer.Option(help="kits: prediction_00042.nii.gz. source: as the image, without nnU-Net's _0000.")
+    ] = Names.kits,
+    as_json: Annotated[bool, typer.Option("--json", help="Print run.json on stdout in place of the tables.")] = False,
     pictures: Annotated[
         bool, typer.Option("--pictures", help="Also draw a PNG a case: three planes with the masks' contours.")
     ] = False,
@@ -62,7 +69,8 @@ def run_command(
     from kits_submit.commands.session import Request, Session
 
     request = Request(
-        source, output, model, labels, device, protocol, on_failure, upload, fresh, memory_check, require_gpu, jobs,
-        patch, margin, overlap, pictures, report, judged,
+        source, output, model, labels, device.value, None if protocol is None else protocol.value, on_failure, upload,
+        fresh, memory_check, require_gpu, jobs, patch, margin, overlap, pictures, report, judged, hu_offset, threads,
+        names, as_json,
     )  # fmt: skip
     raise typer.Exit(Session(request).run())

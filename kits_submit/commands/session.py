@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,15 +15,15 @@ from kits_submit.batch.budget import Fit, check_fit
 from kits_submit.batch.fallback import Background, counts_as_failure
 from kits_submit.batch.ledger import Ledger
 from kits_submit.batch.manifest import Provenance
-from kits_submit.batch.outcome import CaseResult
+from kits_submit.batch.outcome import NO_KIDNEY, CaseResult
 from kits_submit.batch.runner import run_cases
 from kits_submit.batch.watchers import Watchers
 from kits_submit.checks.parity import trust
-from kits_submit.commands.options import OnFailure
+from kits_submit.commands.options import Names, OnFailure
 from kits_submit.commands.plan import patch_plan
 from kits_submit.commands.protocol import contradictions, protocol_for, refuse_unknown_labels, round_for
 from kits_submit.commands.report import report_of
-from kits_submit.console import close, say, show
+from kits_submit.console import close, say, show, show_json, width
 from kits_submit.engine.model import load_model
 from kits_submit.engine.select import select_engine
 from kits_submit.errors import InputError, KitsError, batch_exit_code
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from evaluation.report import Report
     from kits_submit.report.scene import Scene
 
+_LABEL_FIX = "give the label map that was drawn on this image"
 Failure = tuple[str, int]  # a line, and the exit code of its kind
 
 
@@ -68,6 +69,10 @@ class Request:
     pictures: bool = False
     report: bool = False
     judged: str | None = None
+    hu_offset: float = 0.0
+    threads: int | None = None
+    names: Names = Names.kits
+    as_json: bool = False
 
 
 class Session:
@@ -81,7 +86,8 @@ class Session:
         self._request = request
         if request.protocol is not None:
             Settings(request.protocol)
-        self._cases = find_cases(request.source, request.output)
+        found = find_cases(request.source, request.output)
+        self._cases = [replace(case, keeps_name=request.names is Names.source) for case in found]
         self._images = {case.case_id: case.image for case in self._cases}
         self._truths = _truths(self._cases, request.labels)
         images = [image for image in self._images.values() if image is not None]
@@ -91,10 +97,10 @@ class Session:
         self._round = round_for(self._model.recipe.labels, request.judged, request.model)
         if self._truths:
             refuse_unknown_labels(self._model.recipe.labels, self._protocol, request.model)
-        selection = select_engine(request.device, self._model, require_gpu=request.require_gpu)
+        selection = select_engine(request.device, self._model, require_gpu=request.require_gpu, threads=request.threads)
         trust(selection, self._model)
         plan = patch_plan(self._model.recipe, request.patch, request.margin, request.overlap)
-        self._made_by = Provenance(self._model, selection, plan)
+        self._made_by = Provenance(self._model, selection, plan, request.hu_offset)
 
     def run(self) -> int:
         """Segment, draw and score; the exit code.
@@ -141,7 +147,7 @@ class Session:
                 by = self._made_by
                 run_cases(
                     fitting, self._request.output, by.model, by.selection, watcher,
-                    plan=by.plan, jobs=self._request.jobs, amend=amend,
+                    plan=by.plan, jobs=self._request.jobs, amend=amend, hu_offset=by.hu_offset,
                 )  # fmt: skip
 
     def _unnameable(self, cases: Sequence[Case]) -> list[CaseResult]:
@@ -155,7 +161,15 @@ class Session:
             assert image is not None, "a mask was made of it"
             path = self._request.output / f"{case}.png"
             try:
-                draw_picture(path, case, image, mask, self._truths.get(case), labels=self._model.recipe.labels)
+                draw_picture(
+                    path,
+                    case,
+                    image,
+                    mask,
+                    self._truths.get(case),
+                    labels=self._model.recipe.labels,
+                    hu_offset=self._request.hu_offset,
+                )
             except KitsError as error:
                 say(f"note: no picture of {case}: {error}")
             else:
@@ -191,10 +205,17 @@ class Session:
         if self._request.upload:
             failures += self._zip(ledger, told_already=bool(failures))
         code = batch_exit_code(kind for _, kind in failures)
-        ledger.conclude(code)
+        document = ledger.conclude(code)
         if self._request.report:
             self._report(ledger, report)
-        show(case_table(results, self._model.recipe.labels), None if report is None else render(report))
+        if self._request.as_json:
+            show_json(document)
+        else:
+            table = case_table(results, self._model.recipe.labels, width())
+            show(table, None if report is None else render(report))
+        without = [result.case for result in results if NO_KIDNEY in result.notes]
+        if without:
+            say(f"note: no kidney was found in {len(without)} of {len(results)} cases: {_some(without)}")
         close(failures, len(self._cases))
         return code
 
@@ -227,7 +248,11 @@ class Session:
 
     def _score(self, ledger: Ledger) -> Report | None:
         """Score the masks that have a label map, write `scores.csv` and `scores.json`; None without any."""
-        pairs = [(case, mask, self._truths[case]) for case, mask in self._masks(ledger).items() if case in self._truths]
+        pairs = [
+            (case, mask, self._truth_on_grid(case))
+            for case, mask in self._masks(ledger).items()
+            if case in self._truths
+        ]
         if not pairs:
             return None
         report = score_pairs(pairs, self._protocol)
@@ -235,6 +260,20 @@ class Session:
             write(report, self._request.output / name)
             ledger.summaries.append(name)
         return report
+
+    def _truth_on_grid(self, case: str) -> Path | KitsError:
+        """A case's label map, or why it is none of this image: the mask lies on the image's grid."""
+        truth, image = self._truths[case], self._images[case]
+        assert image is not None, "a mask was made of it"
+        try:
+            check_same_grid(read_grid(truth), read_grid(image), truth, named="the image", fix=_LABEL_FIX)
+        except KitsError as error:
+            return error
+        return truth
+
+
+def _some(cases: Sequence[str]) -> str:
+    return ", ".join(cases[:8]) + (f" and {len(cases) - 8} more" if len(cases) > 8 else "")
 
 
 def _truths(cases: Sequence[Case], labels: Path | None) -> Mapping[str, Path]:

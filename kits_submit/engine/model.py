@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from kits_submit.engine.crop import Crop
-from kits_submit.engine.onnxruntime import import_onnxruntime, session_options
+from kits_submit.engine.onnxruntime import import_onnxruntime, refuse_without_memory, session_options
 from kits_submit.errors import ModelError, first_line
 from kits_submit.recipe import METADATA_KEY, Recipe
 
@@ -36,28 +37,53 @@ def load_model(path: Path) -> Model:
     """Read an ONNX file and its Recipe.
 
     Raises:
-        ModelError: no such file, not ONNX, no valid Recipe in its metadata, or a crop that is none.
+        ModelError: no such file, not ONNX, no valid Recipe in its metadata, a crop that is none, or a graph of
+            another kind.
+        BudgetError: there is no memory to load it.
     """
     try:
         content = path.read_bytes()
     except OSError as error:
         raise ModelError(f"the model cannot be read ({error.strerror})", fix=_EXPORT, path=path) from None
-    metadata = _metadata(content, path)
+    session = _session(content, path)
+    metadata = dict(session.get_modelmeta().custom_metadata_map)
     text = metadata.get(METADATA_KEY)
     if text is None:
         raise ModelError(f"the model carries no Recipe (metadata {METADATA_KEY!r})", fix=_EXPORT, path=path)
     try:
         recipe, crop = Recipe.from_json(text), Crop.of(metadata)
+        _check_graph(session, recipe, crop)
     except ModelError as error:
         raise ModelError(error.what, fix=error.fix, path=path) from None
     half = metadata.get(PRECISION_KEY) == HALF
     return Model(path, recipe, hashlib.sha256(content).hexdigest(), content, crop, half)
 
 
-def _metadata(content: bytes, path: Path) -> dict[str, str]:
+def _session(content: bytes, path: Path) -> Any:
     onnxruntime = import_onnxruntime()
     try:
-        session = onnxruntime.InferenceSession(content, session_options(), providers=["CPUExecutionProvider"])
+        return onnxruntime.InferenceSession(content, session_options(), providers=["CPUExecutionProvider"])
     except Exception as error:  # ONNX Runtime raises a family of C++ exceptions without a common public base
+        refuse_without_memory(error)
         raise ModelError(f"not a usable ONNX file ({first_line(error)})", fix=_EXPORT, path=path) from None
-    return dict(session.get_modelmeta().custom_metadata_map)
+
+
+def _check_graph(session: Any, recipe: Recipe, crop: Crop | None) -> None:
+    """Raises: ModelError: it takes or gives something else than NCZYX patches of one channel, of any size."""
+    image, *others = session.get_inputs()
+    logits, *more = session.get_outputs()
+    if more or (others and crop is None):
+        raise ModelError(
+            f"its graph has {1 + len(others)} inputs and {1 + len(more)} outputs, not one each", fix=_EXPORT
+        )
+    for value, channels in ((image, 1), (logits, len(recipe.labels))):
+        shape = list(value.shape)
+        sizes = [n for n in (*shape[:1], *shape[2:]) if isinstance(n, int)]
+        if len(shape) != 5:
+            raise ModelError(f"its {value.name} has {len(shape)} axes, not the five N, C, Z, Y, X", fix=_EXPORT)
+        if isinstance(shape[1], int) and shape[1] != channels:
+            raise ModelError(f"its {value.name} has {shape[1]} channels, expected {channels}", fix=_EXPORT)
+        if sizes and value is image:
+            raise ModelError(f"its {value.name} has the fixed shape {shape}", fix="export it with dynamic axes")
+    if image.type != "tensor(float)":
+        raise ModelError(f"its {image.name} is {image.type}, not tensor(float)", fix=_EXPORT)

@@ -13,7 +13,8 @@ import numpy as np
 from kits_submit.engine.crop import Cells
 from kits_submit.engine.cudnn import Settings, cache_folder, remembered
 from kits_submit.engine.protocol import CPU_BATCH_VOXELS, OutOfMemory
-from kits_submit.errors import DeviceError, first_line
+from kits_submit.errors import BudgetError, DeviceError, first_line
+from kits_submit.machine.processors import processors
 from kits_submit.types import Batch, Logits
 
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider", "tensorrt": "TensorrtExecutionProvider"}
@@ -35,10 +36,11 @@ def import_onnxruntime() -> Any:
     return onnxruntime
 
 
-def session_options() -> Any:
-    """Quiet below what is fatal."""
+def session_options(threads: int = 1) -> Any:
+    """Quiet below what is fatal; an operator's work shared by so many threads."""
     options = import_onnxruntime().SessionOptions()
     options.log_severity_level = _FATAL
+    options.intra_op_num_threads = threads
     return options
 
 
@@ -49,12 +51,16 @@ class OnnxRuntimeEngine:
         content: the ONNX file's bytes.
         device: a key of `PROVIDERS`.
         settings: of cuDNN, on `cuda` alone; None takes what was found best here (`engine.cudnn`).
+        threads: on the CPU; None: as many as there are processors for this process.
 
     Raises:
+        BudgetError: there is no memory for it.
         DeviceError: the provider is not in this build, does not start, or another one is active.
     """
 
-    def __init__(self, content: bytes, device: str, settings: Settings | None = None) -> None:
+    def __init__(
+        self, content: bytes, device: str, settings: Settings | None = None, threads: int | None = None
+    ) -> None:
         provider = PROVIDERS[device]
         onnxruntime = import_onnxruntime()
         if provider not in onnxruntime.get_available_providers():
@@ -63,7 +69,8 @@ class OnnxRuntimeEngine:
             )
         if device != "cpu" and hasattr(onnxruntime, "preload_dlls"):
             onnxruntime.preload_dlls()
-        options = session_options()
+        self.threads = threads or processors()
+        options = session_options(self.threads)
         if device != "cpu":
             options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
         try:
@@ -74,6 +81,7 @@ class OnnxRuntimeEngine:
                 enable_fallback=False,
             )
         except Exception as error:  # C++ exceptions without a common public base
+            refuse_without_memory(error)
             reason = _missing(device) or first_line(error)
             raise DeviceError(f"{provider} did not start ({reason})", fix="try --device auto") from error
         active = self._session.get_providers()[0]
@@ -81,7 +89,7 @@ class OnnxRuntimeEngine:
             raise DeviceError(f"asked for {provider}, ONNX Runtime gave {active}", fix="try --device auto")
         self.name = f"onnxruntime {onnxruntime.__version__}"
         self.device = active
-        self.batch_voxels = _cpu_batch_voxels() if device == "cpu" else _GPU_BATCH_VOXELS
+        self.batch_voxels = CPU_BATCH_VOXELS * self.threads if device == "cpu" else _GPU_BATCH_VOXELS
         self._input, *self._cell_inputs = [value.name for value in self._session.get_inputs()]
         self._output = self._session.get_outputs()[0].name
         self._cuts = device != "tensorrt"  # which builds anew, for minutes, for each part that it has not met
@@ -97,8 +105,13 @@ class OnnxRuntimeEngine:
             return self._bound(batch, cells)
         except Exception as error:  # C++ exceptions without a common public base
             self._bound_to = None
-            kind = OutOfMemory if _is_out_of_memory(error) else DeviceError
-            raise kind(f"{self.device} failed ({first_line(error)})", fix="try --device cpu") from error
+            fix = "export the model again" if self._memory == "cpu" else "try --device cpu"
+            if not _is_out_of_memory(error):
+                raise DeviceError(f"{self.device} failed ({first_line(error)})", fix=fix) from error
+            raise OutOfMemory(
+                f"{self.device} has no memory left ({first_line(error)})",
+                fix="give it more memory, or a smaller --patch",
+            ) from error
 
     def _bound(self, batch: Batch, cells: Cells) -> Logits:
         """Through a buffer on the device, kept while the batch's shape stays: the same code for each."""
@@ -121,8 +134,10 @@ class OnnxRuntimeEngine:
         return logits
 
 
-def _cpu_batch_voxels() -> int:
-    return CPU_BATCH_VOXELS * (os.cpu_count() or 1)
+def refuse_without_memory(error: Exception) -> None:
+    """Raises: BudgetError: the error says that memory was refused."""
+    if _is_out_of_memory(error):
+        raise BudgetError(f"no memory to load the model ({first_line(error)})", fix="give it more memory") from error
 
 
 def _missing(device: str) -> str | None:
@@ -167,4 +182,5 @@ def _is_out_of_memory(error: Exception) -> bool:
     return isinstance(error, MemoryError) or any(sign in text for sign in _OUT_OF_MEMORY)
 
 
-_OUT_OF_MEMORY = ("out of memory", "failed to allocate memory", "bad_alloc", "alloc_failed", "available memory of")
+_OUT_OF_MEMORY = ("out of memory", "failed to allocate memory", "bad_alloc", "alloc_failed", "available memory of",
+                  "cannot allocate memory", "failed to create thread", "resource temporarily unavailable")  # fmt: skip

@@ -9,6 +9,7 @@ import numpy as np
 from kits_submit.engine.crop import Cells
 from kits_submit.engine.protocol import CPU_BATCH_VOXELS
 from kits_submit.errors import DeviceError, first_line
+from kits_submit.machine.processors import processors
 from kits_submit.types import Batch, Logits
 
 
@@ -22,12 +23,13 @@ class OpenVinoEngine:
 
     Args:
         content: the ONNX file's bytes.
+        threads: None: as many as there are processors for this process.
 
     Raises:
         DeviceError: OpenVINO is not installed or does not take the model.
     """
 
-    def __init__(self, content: bytes) -> None:
+    def __init__(self, content: bytes, threads: int | None = None) -> None:
         if not openvino_installed():
             raise DeviceError("OpenVINO is not installed", fix="pip install kits-submit[openvino], or use --device cpu")
         try:
@@ -35,7 +37,8 @@ class OpenVinoEngine:
         except (ImportError, OSError) as error:
             raise DeviceError(f"OpenVINO does not load ({first_line(error)})", fix="install it again") from error
         core = openvino.Core()
-        hints = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
+        wanted = threads or processors()
+        hints = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": wanted}
         try:
             model = core.read_model(content)
             names = [port.get_any_name() for port in model.inputs]
@@ -45,7 +48,8 @@ class OpenVinoEngine:
         self._request = self._compiled.create_infer_request()
         self.name = f"openvino {openvino.__version__.split('-')[0]}"
         self.device = str(self._compiled.get_property("EXECUTION_DEVICES")[0])
-        self.batch_voxels = CPU_BATCH_VOXELS * int(self._compiled.get_property("INFERENCE_NUM_THREADS"))
+        self.threads = int(self._compiled.get_property("INFERENCE_NUM_THREADS"))
+        self.batch_voxels = CPU_BATCH_VOXELS * self.threads
         self._image, *self._cell_inputs = names
 
     def run(self, batch: Batch, cells: Cells | None = None, /) -> Logits:

@@ -46,11 +46,12 @@ def gpu_present() -> bool:
     return any(node.exists() for node in _GPU_FILES)
 
 
-def select_engine(device: str, model: Model, *, require_gpu: bool = False) -> Selection:
+def select_engine(device: str, model: Model, *, require_gpu: bool = False, threads: int | None = None) -> Selection:
     """The engine for `device`; `auto` takes the first rung that starts: cuda, openvino, cpu.
 
     Args:
         require_gpu: leave the rungs without a GPU off the ladder.
+        threads: of an engine on the CPU; None: as many as there are processors for this process.
 
     Raises:
         DeviceError: an unknown device, the one asked for does not start, or no GPU runs where one is required.
@@ -59,7 +60,7 @@ def select_engine(device: str, model: Model, *, require_gpu: bool = False) -> Se
         raise DeviceError(f"unknown device {device!r}", fix=f"use one of {', '.join(DEVICES)}")
     if require_gpu and device in ("openvino", "cpu"):
         raise DeviceError(f"a GPU is required, and the device asked for is {device}", fix="use --device auto or cuda")
-    rungs = _rungs(model)
+    rungs = _rungs(model, threads)
     if device != "auto":
         return Selection(rungs[device](), rung=device)
     names = ("cuda",) if require_gpu else ("cuda", "openvino", "cpu")
@@ -79,12 +80,12 @@ def select_engine(device: str, model: Model, *, require_gpu: bool = False) -> Se
     raise DeviceError(f"a GPU is required, and none runs ({'; '.join(steps)})", fix="leave --require-gpu out")
 
 
-def _rungs(model: Model) -> dict[str, Callable[[], Engine]]:
+def _rungs(model: Model, threads: int | None) -> dict[str, Callable[[], Engine]]:
     return {
         "cuda": lambda: _on_gpu(model, "cuda"),
         "tensorrt": lambda: _on_gpu(model, "tensorrt"),
-        "openvino": lambda: OpenVinoEngine(model.content),
-        "cpu": lambda: OnnxRuntimeEngine(model.content, "cpu"),
+        "openvino": lambda: OpenVinoEngine(model.content, threads),
+        "cpu": lambda: OnnxRuntimeEngine(model.content, "cpu", threads=threads),
     }
 
 

@@ -1,14 +1,16 @@
-"""Which module reads and writes an image, by its file name: NIfTI, or MetaImage for `.mha`."""
+"""Which module reads and writes an image: NIfTI, or MetaImage for `.mha`."""
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias, Union
 
 from kits_submit.errors import VolumeError
+from kits_submit.files.content import Content, open_content
 from kits_submit.files.metaimage import SUFFIX, MetaHeader, open_metaimage, write_metaimage
-from kits_submit.files.nifti import Nifti, open_nifti, write_nifti
+from kits_submit.files.nifti import Nifti, is_nifti, open_nifti, told_as_volume_error, write_nifti
 from kits_submit.types import Array
 
 if TYPE_CHECKING:
@@ -17,15 +19,31 @@ if TYPE_CHECKING:
 Header: TypeAlias = Union["Nifti1Header", MetaHeader]
 
 
-def open_image(path: Path) -> AbstractContextManager[Nifti]:
-    """Open an image of either format.
+@contextmanager
+def open_image(path: Path) -> Iterator[Nifti]:
+    """Open an image of either format; its content says which it is.
 
     Raises:
-        VolumeError: as the two do, and for what is no regular file (opening a pipe would wait for ever).
+        VolumeError: as the two do, for another format than its name's, and for what is no regular file (opening a pipe
+            would wait for ever).
     """
     if path.exists() and not path.is_file():
         raise VolumeError("not a regular file", fix="give the image itself", path=path)
-    return open_metaimage(path) if path.suffix == SUFFIX else open_nifti(path)
+    called_metaimage = path.suffix.lower() == SUFFIX
+    with ExitStack() as stack:
+        with told_as_volume_error(path):
+            content = stack.enter_context(open_content(path))
+        _refuse_other_name(content, path, called_metaimage=called_metaimage)
+        yield stack.enter_context((open_metaimage if called_metaimage else open_nifti)(path, content))
+
+
+def _refuse_other_name(content: Content, path: Path, *, called_metaimage: bool) -> None:
+    if content.is_metaimage != called_metaimage and (content.is_metaimage or is_nifti(content.head)):
+        raise VolumeError(
+            f"a {'MetaImage' if content.is_metaimage else 'NIfTI'} file by another name",
+            fix=f"rename it to {'.mha' if content.is_metaimage else '.nii.gz'}",
+            path=path,
+        )
 
 
 def write_image(path: Path, stored: Array, header: Header, shape: tuple[int, ...]) -> None:

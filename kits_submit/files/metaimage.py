@@ -18,11 +18,12 @@ import numpy as np
 
 from kits_submit.atomic import replacing
 from kits_submit.errors import VolumeError
+from kits_submit.files.content import Content
 from kits_submit.files.nifti import CHUNK_BYTES, DAMAGED, DEFLATE_MAX_RATIO, Nifti, has_volume
 from kits_submit.types import Affine, Array
 
 SUFFIX = ".mha"
-_MOST_HEADER_BYTES = 1 << 16
+_MOST_HEADER_BYTES = 1 << 24  # a sequence has some lines a frame
 _LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 _TYPES = {
     "MET_CHAR": "i1", "MET_UCHAR": "u1", "MET_SHORT": "i2", "MET_USHORT": "u2", "MET_INT": "i4", "MET_UINT": "u4",
@@ -60,26 +61,22 @@ class MetaHeader:
 
 
 @contextmanager
-def open_metaimage(path: Path) -> Iterator[Nifti]:
+def open_metaimage(path: Path, content: Content) -> Iterator[Nifti]:
     """Open an `.mha` volume and validate its header; what is given streams its voxels as a NIfTI file does.
 
     Raises:
         VolumeError: unreadable, not MetaImage, not three-dimensional, of no numeric type, or without usable geometry.
     """
-    try:
-        stream = path.open("rb")
-    except OSError as error:
-        raise VolumeError(f"cannot be read ({error.strerror})", fix="check the file", path=path) from None
-    with stream:
-        fields = _fields(stream, path)
-        held = path.stat().st_size - stream.tell()
-        shape, header = _shape(fields, path), _header(fields, path)
-        compressed = fields.get("CompressedData", "False").lower() == "true"
-        wanted = int(np.prod([float(n) for n in shape])) * header.dtype.itemsize
-        if wanted > held * (DEFLATE_MAX_RATIO if compressed else 1):
-            raise VolumeError(f"the header says {shape}, more than the file can hold", fix=DAMAGED, path=path)
-        voxels: Any = _Inflated(stream, path) if compressed else stream
-        yield Nifti(path, header, shape, header.affine, None, voxels)
+    stream = content.stream
+    fields = _fields(stream, path)
+    held = path.stat().st_size * DEFLATE_MAX_RATIO**content.layers - stream.tell()
+    shape, header = _shape(fields, path), _header(fields, path)
+    compressed = fields.get("CompressedData", "False").lower() == "true"
+    wanted = int(np.prod([float(n) for n in shape])) * header.dtype.itemsize
+    if wanted > held * (DEFLATE_MAX_RATIO if compressed else 1):
+        raise VolumeError(f"the header says {shape}, more than the file can hold", fix=DAMAGED, path=path)
+    voxels: Any = _Inflated(stream, path) if compressed else stream
+    yield Nifti(path, header, shape, header.affine, None, voxels, content.misnamed(path))
 
 
 def write_metaimage(path: Path, stored: Array, header: MetaHeader) -> None:

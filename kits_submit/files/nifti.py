@@ -19,6 +19,7 @@ import numpy as np
 from kits_submit.atomic import replacing
 from kits_submit.channels import Ahead
 from kits_submit.errors import VolumeError
+from kits_submit.files.content import Content
 from kits_submit.types import Affine, Array
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ class Nifti:
 
     - `shape`: as stored, three axes or more, those after the third of length one.
     - `scaling`: (slope, intercept), None where the stored values are the values.
+    - `notes`: what is odd about the file.
     """
 
     path: Path
@@ -46,6 +48,7 @@ class Nifti:
     affine: Affine
     scaling: tuple[float, float] | None
     stream: IO[bytes]
+    notes: tuple[str, ...] = ()
 
     def chunks(self, ahead: int = 0) -> Generator[tuple[slice, Array], None, None]:
         """Parts of the slowest stored axis with their voxels, as stored (first axis fastest, as NIfTI has it).
@@ -78,13 +81,13 @@ class Nifti:
             held = next(room)[: count * plane]
             self._fill(held.data)
             yield slice(start, start + count), held.view(dtype).reshape((i, j, count), order="F")
-        with _told_as_volume_error(self.path):
+        with told_as_volume_error(self.path):
             self.stream.read(1)  # reaching the end is what makes gzip check its CRC
 
     def _fill(self, buffer: memoryview) -> None:
         filled = 0
         while filled < len(buffer):
-            with _told_as_volume_error(self.path):
+            with told_as_volume_error(self.path):
                 got = self.stream.readinto(buffer[filled:])  # type: ignore[attr-defined]  # every binary file has it
             if not got:
                 raise VolumeError("the voxels end early", fix=DAMAGED, path=self.path)
@@ -92,23 +95,21 @@ class Nifti:
 
 
 @contextmanager
-def open_nifti(path: Path) -> Iterator[Nifti]:
-    """Open a `.nii` or `.nii.gz` volume and validate its header.
+def open_nifti(path: Path, content: Content) -> Iterator[Nifti]:
+    """Open a NIfTI volume, compressed or not, and validate its header.
 
     Raises:
         VolumeError: unreadable, not NIfTI, not three-dimensional, of no numeric type, or without usable geometry.
     """
-    with _told_as_volume_error(path):
-        stream = _open(path)
-    with stream:
-        with _told_as_volume_error(path):
-            block = stream.read(_HEADER_BYTES)
-        header = _parse(block, path)
-        shape = _shape(header, path)
-        _refuse_impossible_size(path, shape, header)
-        with _told_as_volume_error(path):
-            stream.seek(_offset(header, path))
-        yield Nifti(path, header, shape, _affine(header, path), _scaling(header, path), stream)
+    stream = content.stream
+    header = _parse(content.head[:_HEADER_BYTES], path)
+    shape = _shape(header, path)
+    _refuse_impossible_size(path, shape, header, content.layers)
+    with told_as_volume_error(path):
+        stream.seek(_offset(header, path))
+    yield Nifti(
+        path, header, shape, _affine(header, path), _scaling(header, path), stream, content.misnamed(path)
+    )  # fmt: skip
 
 
 def write_nifti(path: Path, stored: Array, header: Nifti1Header, shape: tuple[int, ...]) -> None:
@@ -130,17 +131,9 @@ def write_nifti(path: Path, stored: Array, header: Nifti1Header, shape: tuple[in
             out.write(stored[:, :, start : start + step].tobytes(order="F"))
 
 
-def _open(path: Path) -> IO[bytes]:
-    if path.name.endswith(".gz"):
-        from isal import igzip
-
-        opened: IO[bytes] = igzip.open(path, "rb")
-        return opened
-    return path.open("rb")
-
-
 @contextmanager
-def _told_as_volume_error(path: Path) -> Iterator[None]:
+def told_as_volume_error(path: Path) -> Iterator[None]:
+    """What reading a file or a gzip stream raises, as `VolumeError`."""
     from isal.igzip_lib import IsalError
 
     try:
@@ -151,6 +144,11 @@ def _told_as_volume_error(path: Path) -> Iterator[None]:
         raise VolumeError(f"not a whole gzip file ({error})", fix=DAMAGED, path=path) from None
     except OSError as error:
         raise VolumeError(f"cannot be read ({error.strerror or error})", fix="check the file", path=path) from None
+
+
+def is_nifti(head: bytes) -> bool:
+    """Whether a file begins as a NIfTI header does."""
+    return bool({int.from_bytes(head[:4], "little"), int.from_bytes(head[:4], "big")} & {348, 540})
 
 
 def _parse(block: bytes, path: Path) -> Nifti1Header:
@@ -169,7 +167,11 @@ def _parse(block: bytes, path: Path) -> Nifti1Header:
     except (WrapStructError, HeaderDataError, ValueError) as error:
         raise VolumeError(f"the NIfTI header is damaged ({error})", fix=DAMAGED, path=path) from None
     if header["magic"].item()[:3] not in (b"n+1", b"n+2"):
-        raise VolumeError("not a single-file NIfTI", fix="convert it to one .nii.gz file", path=path)
+        raise VolumeError(
+            "the header of a .hdr and .img pair, not a single-file NIfTI",
+            fix="convert the two to one .nii.gz file",
+            path=path,
+        )
     return header
 
 
@@ -189,7 +191,7 @@ def _offset(header: Nifti1Header, path: Path) -> int:
     return max(int(offset), least)
 
 
-def _refuse_impossible_size(path: Path, shape: tuple[int, ...], header: Nifti1Header) -> None:
+def _refuse_impossible_size(path: Path, shape: tuple[int, ...], header: Nifti1Header, layers: int) -> None:
     try:
         dtype = header.get_data_dtype()
     except Exception:  # nibabel raises its own kinds for unknown type codes
@@ -197,11 +199,12 @@ def _refuse_impossible_size(path: Path, shape: tuple[int, ...], header: Nifti1He
             f"unknown data type {int(header['datatype'])}", fix="convert it to int16", path=path
         ) from None
     if dtype.kind not in "iuf":
-        raise VolumeError(f"voxels of type {dtype}, not numbers", fix="convert it to int16", path=path)
+        told = "colours (RGB)" if dtype.kind == "V" and dtype.itemsize else str(dtype) if dtype.itemsize else "no type"
+        raise VolumeError(f"voxels of type {told}, not numbers", fix="convert it to int16", path=path)
     wanted = dtype.itemsize
     for n in shape:
         wanted *= n
-    held = path.stat().st_size * (DEFLATE_MAX_RATIO if path.name.endswith(".gz") else 1)
+    held = path.stat().st_size * DEFLATE_MAX_RATIO**layers
     if wanted > held:
         raise VolumeError(f"the header says {shape}, more than the file can hold", fix=DAMAGED, path=path)
 

@@ -21,6 +21,7 @@ import numpy.typing as npt
 from kits_submit.errors import GeometryError, LabelError, VolumeError
 from kits_submit.files.formats import Header, open_image, write_image
 from kits_submit.files.nifti import Nifti
+from kits_submit.files.oddities import SHEARED, cosines, geometry_notes
 from kits_submit.recipe import ORIENTATION
 from kits_submit.types import Affine, Array, Image, Labels, Shape, Spacing
 
@@ -34,12 +35,14 @@ class Grid:
     - `path`: the file that it was read from.
     - `stored_shape`: the file's own axes, in its own order, trailing axes of length one included.
     - `affine`: 4x4, stored voxel indices to mm in RAS+.
+    - `notes`: what is odd about the file and its geometry, a line each.
     """
 
     path: Path
     stored_shape: tuple[int, ...]
     affine: Affine
     header: Header
+    notes: tuple[str, ...] = ()
 
     @cached_property
     def _to_canonical(self) -> npt.NDArray[np.float64]:
@@ -60,6 +63,24 @@ class Grid:
         lengths = np.linalg.norm(self.affine[:3, :3], axis=0)
         canonical = dict(zip(self._to_canonical[:, 0].astype(int), lengths, strict=True))
         return float(canonical[0]), float(canonical[1]), float(canonical[2])
+
+    @cached_property
+    def box_mm(self) -> Spacing:
+        """Edges of the right-angled box of a voxel's volume, |det(affine)|, along Z, Y, X.
+
+        `spacing_mm` but where the axes are sheared (gantry tilt): there the one that leans (Z, of two) is as long as
+        the planes across it are apart.
+        """
+        angles = cosines(self.affine)
+        if max(angles.values()) <= SHEARED:
+            return self.spacing_mm
+        leaning = min(int(self._to_canonical[axis, 0]) for axis in max(angles, key=lambda pair: angles[pair]))
+        volume = abs(float(np.linalg.det(self.affine[:3, :3])))
+        z, y, x = (
+            mm * volume / math.prod(self.spacing_mm) if axis == leaning else mm
+            for axis, mm in enumerate(self.spacing_mm)
+        )
+        return z, y, x
 
     @cached_property
     def orientation(self) -> str:
@@ -135,7 +156,7 @@ def read_grid(path: Path) -> Grid:
         return _grid(path, nifti)
 
 
-def read_volume(path: Path) -> Volume:
+def read_volume(path: Path, hu_offset: float = 0.0) -> Volume:
     """Read an image as float32 HU (slope and intercept applied); the stored dtype is never held whole.
 
     Raises:
@@ -147,7 +168,7 @@ def read_volume(path: Path) -> Volume:
         stored = grid.stored_view(voxels)
         bad = 0
         for part, chunk in nifti.chunks():
-            values = _as_hu(chunk, nifti.scaling)
+            values = _as_hu(chunk, _offset(nifti.scaling, hu_offset))
             bad += _not_finite(values)
             stored[:, :, part] = values
     if bad:
@@ -156,8 +177,11 @@ def read_volume(path: Path) -> Volume:
 
 
 @contextmanager
-def open_planes(path: Path) -> Iterator[Planes]:
+def open_planes(path: Path, hu_offset: float = 0.0) -> Iterator[Planes]:
     """Open an image to read it plane by plane: no more of it is held than one chunk of the file.
+
+    Args:
+        hu_offset: added to each value, for an image that is not stored in HU.
 
     Raises:
         VolumeError: as `read_volume`; what the header does not tell is told when the stream comes to it.
@@ -165,15 +189,17 @@ def open_planes(path: Path) -> Iterator[Planes]:
     with open_image(path) as nifti:
         grid = _grid(path, nifti)
         axis, descending = grid.slowest
-        with closing(_planes(nifti, grid)) as stream:
+        with closing(_planes(nifti, grid, _offset(nifti.scaling, hu_offset))) as stream:
             yield Planes(grid, axis, descending, stream)
 
 
-def _planes(nifti: Nifti, grid: Grid) -> Generator[tuple[int, npt.NDArray[np.float32]], None, None]:
+def _planes(
+    nifti: Nifti, grid: Grid, scaling: tuple[float, float] | None
+) -> Generator[tuple[int, npt.NDArray[np.float32]], None, None]:
     last, (_, descending) = grid.stored_shape[2] - 1, grid.slowest
     with closing(nifti.chunks(_CHUNKS_AHEAD)) as chunks:
         for part, chunk in chunks:
-            values = _as_hu(chunk, nifti.scaling)
+            values = _as_hu(chunk, scaling)
             bad = _not_finite(values)
             if bad:
                 for _ in chunks:  # a damaged file is told as one: its end checks it
@@ -215,6 +241,13 @@ def write_labels(path: Path, labels: Labels, grid: Grid) -> None:
 _REPLACE = "replace them, by -1024 outside the scan"
 
 
+def _offset(scaling: tuple[float, float] | None, hu_offset: float) -> tuple[float, float] | None:
+    if not hu_offset:
+        return scaling
+    slope, intercept = scaling or (1.0, 0.0)
+    return slope, intercept + hu_offset
+
+
 def _as_hu(chunk: Array, scaling: tuple[float, float] | None) -> npt.NDArray[np.float32]:
     """A new array: the chunk's own is used again."""
     with np.errstate(over="ignore", invalid="ignore"):  # what leaves float32 is counted as infinite
@@ -236,7 +269,8 @@ def _not_finite(values: npt.NDArray[np.float32]) -> int:
 
 
 def _grid(path: Path, nifti: Nifti) -> Grid:
-    return Grid(path, nifti.shape, nifti.affine, nifti.header)
+    notes = (*nifti.notes, *geometry_notes(nifti.affine, nifti.header))
+    return Grid(path, nifti.shape, nifti.affine, nifti.header, notes)
 
 
 def _as_labels(chunk: Array, scaling: tuple[float, float] | None, path: Path) -> npt.NDArray[Any]:

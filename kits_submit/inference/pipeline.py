@@ -25,9 +25,10 @@ from kits_submit.inference.decision import decision_of
 from kits_submit.inference.grid import resample_planes
 from kits_submit.inference.intensity import air, standardise
 from kits_submit.inference.patches import PatchPlan
-from kits_submit.inference.plausible import network_shape
+from kits_submit.inference.plausible import network_shape, slab_note
 from kits_submit.inference.postprocess import refine_in_place, volume_ml
 from kits_submit.inference.restore import Restorer, Slab
+from kits_submit.inference.seen import Seen
 from kits_submit.inference.stitch import Arriving, batch_size, slabs
 from kits_submit.recipe import Recipe
 from kits_submit.types import Batch, Labels, Logits, Shape
@@ -47,6 +48,11 @@ class Head:
     shape: Shape
     axis: int
     descending: bool
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What is odd about the volume, from its header, a line each."""
+        return (*self.grid.notes, *slab_note(self.grid))
 
     @classmethod
     def of(cls, source: Planes, recipe: Recipe) -> Self:
@@ -70,15 +76,15 @@ class Mask:
     def volumes_ml(self, recipe: Recipe) -> dict[str, float]:
         """Of each class but the background, by name."""
         return {
-            recipe.labels.names[number]: volume_ml(int(np.count_nonzero(self.touched == number)), self.grid.spacing_mm)
+            recipe.labels.names[number]: volume_ml(int(np.count_nonzero(self.touched == number)), self.grid.box_mm)
             for number in recipe.labels.foreground
         }
 
 
-def prepared(source: Planes, head: Head, recipe: Recipe, clock: Clock) -> Iterator[Plane]:
-    """Standardised planes on the Recipe's grid, as the file's planes come."""
+def prepared(source: Planes, head: Head, recipe: Recipe, clock: Clock, seen: Seen) -> Iterator[Plane]:
+    """Standardised planes on the Recipe's grid, as the file's planes come; `seen` samples them before."""
     rows, columns = (n for axis, n in enumerate(head.shape) if axis != source.axis)
-    stored = clock.timed(source.stream, "read")
+    stored = clock.timed(seen.watch(source.stream, head.grid.shape[source.axis]), "read")
     resampled = resample_planes(stored, head.grid.shape[source.axis], head.shape[source.axis], (rows, columns))
     for i, plane in clock.timed(resampled, "resample", without="read"):
         yield i, standardise(np.array(plane, np.float32, order="C"), recipe)
@@ -117,8 +123,8 @@ def labelled(answers: Iterable[Slab], head: Head, recipe: Recipe, clock: Clock) 
             restorer.add(slab)
     touched = labels[restorer.touched or (slice(0),) * 3]
     with clock.stage("refine"):
-        refine_in_place(touched, grid.spacing_mm, recipe.refinement, recipe.labels)
-    return Mask(labels, touched, grid, volume_ml(decision.contradicted, grid.spacing_mm))
+        refine_in_place(touched, grid.box_mm, recipe.refinement, recipe.labels)
+    return Mask(labels, touched, grid, volume_ml(decision.contradicted, grid.box_mm))
 
 
 class _Clocked:

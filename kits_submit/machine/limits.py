@@ -9,7 +9,7 @@ from pathlib import Path
 
 _MEMORY_INFO = Path("/proc/meminfo")
 _OWN_CGROUPS = Path("/proc/self/cgroup")
-_CGROUP_ROOT = Path("/sys/fs/cgroup")
+CGROUP_ROOT = Path("/sys/fs/cgroup")
 _OWN_PAGES = Path("/proc/self/statm")
 _CGROUP_FILES = {
     1: ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
@@ -67,9 +67,9 @@ def own_cgroup(controller: str) -> tuple[Path, int] | None:
     for line in lines:
         _, controllers, inside = line.split(":", 2)
         if controller in controllers.split(","):
-            return _existing(_CGROUP_ROOT / controller, inside), 1
+            return _existing(CGROUP_ROOT / controller, inside), 1
         if controllers == "":
-            unified = _existing(_CGROUP_ROOT, inside), 2
+            unified = _existing(CGROUP_ROOT, inside), 2
     return unified
 
 
@@ -84,7 +84,7 @@ def _own_cgroups() -> Iterator[tuple[Path, str, str, str]]:
     if found is None:
         return
     own, version = found
-    base = _CGROUP_ROOT if version == 2 else _CGROUP_ROOT / "memory"
+    base = CGROUP_ROOT if version == 2 else CGROUP_ROOT / "memory"
     for folder in (own, *own.parents):
         if folder.is_relative_to(base):
             yield (folder, *_CGROUP_FILES[version])

@@ -32,19 +32,27 @@ _WORDS: Rgb = (235, 235, 235)
 
 
 def draw_picture(
-    path: Path, case: str, image: Path, prediction: Path, label: Path | None = None, *, labels: LabelSet
+    path: Path,
+    case: str,
+    image: Path,
+    prediction: Path,
+    label: Path | None = None,
+    *,
+    labels: LabelSet,
+    hu_offset: float = 0.0,
 ) -> None:
     """Write one case's picture; all volumes lie on one grid.
 
     Args:
         labels: the classes of both masks.
+        hu_offset: added to each value of the image.
 
     Raises:
         VolumeError, LabelError: a file cannot be read.
         GeometryError: two of them differ in shape.
         OutputError: the picture cannot be written.
     """
-    write_picture(path, read_scene(case, image, prediction, label, labels=labels))
+    write_picture(path, read_scene(case, image, prediction, label, labels=labels, hu_offset=hu_offset))
 
 
 def write_picture(path: Path, scene: Scene) -> None:

@@ -7,7 +7,7 @@ from types import TracebackType
 from typing import Self
 
 from kits_submit.batch.outcome import CaseResult, Watcher
-from kits_submit.console import debugging, say, say_trace
+from kits_submit.console import debugging, is_quiet, say, say_trace
 from kits_submit.errors import printable
 
 
@@ -27,7 +27,7 @@ class Progress(Watcher):
             TimeElapsedColumn(),
             TimeRemainingColumn(),
             console=console,
-            disable=not sys.stderr.isatty(),
+            disable=is_quiet() or not sys.stderr.isatty(),
         )
         self._cases = self._bars.add_task("cases", total=cases)
         self._patches = self._bars.add_task("patches", total=None)
@@ -47,12 +47,19 @@ class Progress(Watcher):
     def patches_done(self, done: int, total: int) -> None:
         self._bars.update(self._patches, completed=done, total=total)
 
+    def case_noted(self, case: str, note: str) -> None:
+        self._say(f"note: {case}: {note}")
+
+    def _say(self, text: str) -> None:
+        """A line above the bars."""
+        self._bars.stop()
+        say(text)
+        self._bars.start()
+
     def case_ended(self, result: CaseResult) -> None:
         self._bars.advance(self._cases)
         if result.error:
-            self._bars.stop()
             instead = "; an all-background mask stands in its place" if result.prediction else ""
-            say(f"failed: {result.case}: {result.error}{instead}")
+            self._say(f"failed: {result.case}: {result.error}{instead}")
             if debugging():
                 say_trace(result.trace)
-            self._bars.start()

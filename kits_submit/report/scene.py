@@ -50,12 +50,19 @@ class Scene:
 
 
 def read_scene(
-    case: str, image: Path | None, prediction: Path, label: Path | None = None, *, labels: LabelSet
+    case: str,
+    image: Path | None,
+    prediction: Path,
+    label: Path | None = None,
+    *,
+    labels: LabelSet,
+    hu_offset: float = 0.0,
 ) -> Scene:
     """Read one case.
 
     Args:
         labels: the classes of both masks.
+        hu_offset: added to each value of the image.
 
     Raises:
         VolumeError, LabelError: a file cannot be read.
@@ -63,7 +70,7 @@ def read_scene(
     """
     predicted = read_labels(prediction)
     truth = None if label is None else read_labels(label).voxels
-    hu = None if image is None else read_volume(image).voxels
+    hu = None if image is None else read_volume(image, hu_offset).voxels
     for other, path in ((hu, image), (truth, label)):
         if other is not None and other.shape != predicted.voxels.shape:
             raise GeometryError(

@@ -13,28 +13,53 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 
-def case_table(results: Sequence[CaseResult], labels: LabelSet) -> Table:
-    """A row a case."""
+_COLUMN_PADDING = 3  # of a cell, with the line beside it
+_DROPPED_FIRST = ("peak MB", "axes", "network s", "spacing mm", "shape Z Y X", "all s")
+
+
+def case_table(results: Sequence[CaseResult], labels: LabelSet, width: int | None = None) -> Table:
+    """A row a case; a name marked by `!` has notes, which `run.json` lists.
+
+    Args:
+        width: in columns; the least important columns are left off where it is too narrow. None: all are shown.
+    """
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(title="Segmented", title_justify="left")
-    names = [labels.names[number] for number in labels.foreground]
-    volumes = [f"{name} mL" for name in names]
-    for heading in ("case", "shape Z Y X", "spacing mm", "axes", *volumes, "network s", "all s", "peak MB"):
-        table.add_column(heading, justify="left" if heading == "case" else "right")
-    for result in results:
-        if result.error:
-            table.add_row(printable(result.case), Text(result.status, "red"))
-            continue
-        table.add_row(
-            printable(result.case),
-            " ".join(str(n) for n in result.shape),
-            " ".join(f"{s:.3g}" for s in result.spacing_mm),
-            result.orientation,
-            *(f"{result.volume_ml.get(name, 0.0):.1f}" for name in names),
-            f"{result.seconds['network']:.1f}",
-            f"{result.wall_seconds:.1f}",
-            f"{result.peak_mb:.0f}",
+    rows = [(result, _cells(result, labels)) for result in results]
+    heads = ["case", *_cells(CaseResult(""), labels)]
+    widths = {head: max([len(head), *(len(cells.get(head, "")) for _, cells in rows)]) for head in heads}
+    widths["case"] = max([len("case"), *(len(_name(result)) for result, _ in rows)])
+    for head in _DROPPED_FIRST:
+        if width is not None and sum(widths[h] + _COLUMN_PADDING for h in heads) + 1 > width:
+            heads.remove(head)
+    noted = any(result.notes for result in results)
+    table = Table(title="Segmented", title_justify="left", caption="! has notes: see run.json" if noted else None)
+    for head in heads:
+        name = head == "case"
+        table.add_column(
+            head, justify="left" if name else "right", overflow="fold" if name else "ellipsis", no_wrap=not name
         )
+    for result, cells in rows:
+        if result.error:
+            table.add_row(_name(result), Text(result.status, "red"))
+        else:
+            table.add_row(_name(result), *(cells[head] for head in heads[1:]))
     return table
+
+
+def _name(result: CaseResult) -> str:
+    return printable(result.case) + (" !" if result.notes else "")
+
+
+def _cells(result: CaseResult, labels: LabelSet) -> dict[str, str]:
+    names = [labels.names[number] for number in labels.foreground]
+    return {
+        "shape Z Y X": " ".join(str(n) for n in result.shape),
+        "spacing mm": " ".join(f"{s:.3g}" for s in result.spacing_mm),
+        "axes": result.orientation,
+        **{f"{name} mL": f"{result.volume_ml.get(name, 0.0):.1f}" for name in names},
+        "network s": f"{result.seconds.get('network', 0.0):.1f}",
+        "all s": f"{result.wall_seconds:.1f}",
+        "peak MB": f"{result.peak_mb:.0f}",
+    }

@@ -26,7 +26,7 @@ def system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "cgroup").write_text("")
     monkeypatch.setattr(limits, "_MEMORY_INFO", tmp_path / "meminfo")
     monkeypatch.setattr(limits, "_OWN_CGROUPS", tmp_path / "cgroup")
-    monkeypatch.setattr(limits, "_CGROUP_ROOT", tmp_path / "fs")
+    monkeypatch.setattr(limits, "CGROUP_ROOT", tmp_path / "fs")
     monkeypatch.setattr(limits.resource, "getrlimit", lambda kind: (limits.resource.RLIM_INFINITY,) * 2)
     return tmp_path
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
+import signal
 import subprocess
 import sys
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +17,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from kits_submit.cli import main
 from kits_submit.engine.model import Model, load_model
 from tests.conftest import ROOT, write_threshold_model
 
@@ -53,14 +57,31 @@ def drive(*arguments: object, wrapper: tuple[str, ...] = (), timeout: float = 12
     return Ended(done.returncode, done.stdout, lines)
 
 
+def inside(*arguments: object) -> Ended:
+    """`kits-submit run` in this process, which starts no interpreter."""
+    out, err = io.StringIO(), io.StringIO()
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        with redirect_stdout(out), redirect_stderr(err), pytest.raises(SystemExit) as ended:
+            main(["run", *map(str, arguments)])
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    lines = err.getvalue().splitlines()
+    assert all(line.startswith(PREFIXES) for line in lines), err.getvalue()
+    assert isinstance(ended.value.code, int)
+    return Ended(ended.value.code, out.getvalue(), lines)
+
+
 def clean() -> dict[str, str]:
     """The environment without a model of the developer's own."""
     return {name: value for name, value in os.environ.items() if name != "KITS_MODEL"}
 
 
 def scan(shape: tuple[int, int, int] = (6, 10, 8), tumor: bool = True) -> np.ndarray:
-    """HU, axes as stored: water, a kidney block, a tumor in it."""
+    """HU, axes as stored: air, water, a kidney block, a tumor in it."""
     hu = np.zeros(shape, np.int16)
+    hu[:, 0] = -1000
     hu[1:5, 2:8, 2:6] = 150
     if tumor:
         hu[2:4, 4:6, 3:5] = 300

@@ -5,9 +5,11 @@ The 2,000 go through `run_cases` in this process, a hundred more through the ent
 
 from __future__ import annotations
 
+import json
 import os
 import struct
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import nibabel as nib
@@ -15,12 +17,17 @@ import numpy as np
 import pytest
 from isal import igzip
 
+from kits_submit.batch.journal import entries
+from kits_submit.batch.outcome import CaseResult, result_of_entry
 from kits_submit.batch.runner import run_cases
 from kits_submit.engine.select import Selection
-from kits_submit.errors import GeometryError, VolumeError
+from kits_submit.errors import GeometryError, ModelError, VolumeError
 from kits_submit.files.cases import Case, find_cases
 from kits_submit.files.volume import read_labels
-from tests.conftest import kits_affine, save
+from kits_submit.labels import KITS19
+from kits_submit.recipe import Recipe
+from kits_submit.report.tables import case_table
+from tests.conftest import kits_affine, recipe, save
 from tests.faults.conftest import drive, files, manifest, scan
 from tests.files.test_metaimage import save_mha
 
@@ -149,3 +156,21 @@ def test_a_hundred_through_the_entrypoint(tmp_path, originals, model):
     assert len([line for line in ended.lines if line.startswith("failed: ")]) == len(failed)
     names = [entry["prediction"] for entry in document["cases"] if entry["status"] == "done"]
     assert files(tmp_path / "out") == sorted([*names, "run.json"])
+
+
+@pytest.mark.parametrize("start", range(0, MUTATIONS, BATCH))
+def test_mutated_records_and_recipes_are_read_or_told(tmp_path, start):
+    """An earlier run's record is never a reason to fail; a Recipe is one or a `ModelError`."""
+    rng = np.random.default_rng((SEED, start, 1))
+    good = CaseResult("a", prediction="a.nii.gz", shape=(1, 2, 3), spacing_mm=(1.0, 1.0, 1.0), seconds={"network": 1.0})
+    line = json.dumps(good.entry()).encode()
+    for _ in range(BATCH):
+        mutator = MUTATORS[int(rng.integers(len(MUTATORS)))]
+        (tmp_path / "run.json").write_bytes(mutator(rng, bytearray(b'{"cases": [%s]}' % line), 40))
+        (tmp_path / "run.jsonl").write_bytes(mutator(rng, bytearray(line + b"\n" + line), len(line)))
+        for entry in entries(tmp_path).values():
+            result = result_of_entry(entry)
+            assert result is None or case_table([result], KITS19).row_count == 1
+        text = bytes(mutator(rng, bytearray(recipe().to_json().encode()), 200)).decode(errors="replace")
+        with suppress(ModelError):
+            Recipe.from_json(text)

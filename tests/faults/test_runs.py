@@ -127,7 +127,7 @@ def test_a_second_run_into_the_same_folder_is_refused(cases, tmp_path, model):
 
 def test_a_case_that_memory_cannot_hold_is_told_before_anything_is_computed(cases, tmp_path, model):
     """Its voxels would be there (all air, so the file is small), the memory is not: `ulimit -v`."""
-    save(cases / "case_00003.nii.gz", np.zeros((512, 512, 2600), np.uint8))
+    save(cases / "case_00003.nii.gz", np.zeros((830, 512, 1490), np.uint8))
     limit = ("sh", "-c", 'ulimit -v 850000; exec "$@"', "sh")
     ended = drive(cases, tmp_path / "out", "--model", model, "--device", "cpu", wrapper=limit)
     assert ended.code == 11

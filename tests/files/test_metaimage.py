@@ -159,7 +159,7 @@ def test_a_damaged_file_is_told(tmp_path, compress):
         with pytest.raises(VolumeError, match="hecksum"):
             read_volume(path)
     path.write_bytes(b"")
-    with pytest.raises(VolumeError, match="not a MetaImage file"):
+    with pytest.raises(VolumeError, match=r"not a MetaImage file|the file is empty"):
         read_volume(path)
     with pytest.raises(VolumeError, match="cannot be read"):
         read_volume(tmp_path / "none.mha")

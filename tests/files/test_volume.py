@@ -182,9 +182,9 @@ class TestRefused:
     @pytest.mark.parametrize(
         ("content", "told"),
         [
-            (b"", "not a NIfTI"),
+            (b"", "the file is empty"),
             (b"hello world" * 100, "not a NIfTI"),
-            (b"\x5c\x01\0\0" + bytes(600), "not a single-file"),
+            (b"\x5c\x01\0\0" + bytes(600), "not a single-file NIfTI"),
         ],
     )
     def test_what_is_no_nifti(self, tmp_path, content, told):
