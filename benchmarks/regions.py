@@ -58,7 +58,7 @@ def as_regions(path: Path) -> Path:
     rows = numpy_helper.to_array(weight)
     weight.CopyFrom(numpy_helper.from_array(np.tensordot(_ROWS, rows, 1), weight.name))
     bias.CopyFrom(numpy_helper.from_array(_ROWS @ numpy_helper.to_array(bias), bias.name))
-    regions = Regions(Regions.of(KITS23).parts, strict=False)
+    regions = Regions.of(KITS23)
     recipe = replace(load_model(DEFAULT_MODEL).recipe, labels=KITS23, regions=regions)
     for entry in model.metadata_props:
         if entry.key == METADATA_KEY:
