@@ -18,16 +18,17 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 import onnx
-from memory import body
 from onnx import numpy_helper
 
 from kits_submit.engine.model import load_model
 from kits_submit.labels import KITS23
+from kits_submit.phantom import draw_phantom
 from kits_submit.places import DEFAULT_MODEL
 from kits_submit.recipe import METADATA_KEY
 from kits_submit.regions import Regions
 
-SHAPE, SPACING_MM = (1059, 512, 512), (0.5, 0.78, 0.78)
+SHAPE = (1059, 512, 512)
+_COARSE_MM = (4.0, 3.0, 3.0)
 _ROWS = np.array([[-1, 1, 0], [-1, 0, 1], [-1, 0, 1]], np.float32)  # of background, kidney, tumor
 CHILD = """
 import json, sys
@@ -57,13 +58,21 @@ def as_regions(path: Path) -> Path:
     rows = numpy_helper.to_array(weight)
     weight.CopyFrom(numpy_helper.from_array(np.tensordot(_ROWS, rows, 1), weight.name))
     bias.CopyFrom(numpy_helper.from_array(_ROWS @ numpy_helper.to_array(bias), bias.name))
-    regions = Regions(Regions.of(KITS23).parts, strict=False)
+    regions = Regions.of(KITS23)
     recipe = replace(load_model(DEFAULT_MODEL).recipe, labels=KITS23, regions=regions)
     for entry in model.metadata_props:
         if entry.key == METADATA_KEY:
             entry.value = recipe.to_json()
     onnx.save(model, path)
     return path
+
+
+def patient() -> tuple[np.ndarray, tuple[float, ...]]:
+    """A coarse phantom's voxels repeated to `SHAPE`, and the spacing that keeps its size."""
+    drawn = draw_phantom(2019, 0, spacing_mm=_COARSE_MM).image.astype(np.int16)
+    places = [np.arange(n) * size // n for n, size in zip(SHAPE, drawn.shape, strict=True)]
+    spacing = tuple(mm * size / n for mm, size, n in zip(_COARSE_MM, drawn.shape, SHAPE, strict=True))
+    return drawn[np.ix_(*places)], spacing
 
 
 def main() -> None:
@@ -73,9 +82,10 @@ def main() -> None:
         case = Path(scratch) / "in" / "case_00000.nii.gz"
         case.parent.mkdir()
         affine = np.eye(4)
-        affine[:3, :3] = np.fliplr(np.diag([-mm for mm in reversed(SPACING_MM)]))
-        nib.save(nib.Nifti1Image(body(SHAPE), affine), case)
-        for device in ("openvino", "cpu"):
+        hu, spacing_mm = patient()
+        affine[:3, :3] = np.fliplr(np.diag([-mm for mm in reversed(spacing_mm)]))
+        nib.save(nib.Nifti1Image(hu, affine), case)
+        for device in sys.argv[2:] or ("openvino", "cpu"):
             runs: dict[str, list[dict[str, Any]]] = {name: [] for name in models}
             for _ in range(rounds):
                 for name, model in models.items():

@@ -124,6 +124,14 @@ def label_set(name: str) -> LabelSet:
     return LABEL_SETS.get(name) or LabelSet.of((str(Role.BACKGROUND), *(part.strip() for part in name.split(","))))
 
 
+def names_labels(name: str) -> bool:
+    """Whether `label_set` takes it, and it has a kidney or a mass."""
+    try:
+        return bool(label_set(name).organ)
+    except ValueError:
+        return False
+
+
 def _role_of(name: str) -> Role:
     return Role(name) if name in set(Role) else Role.OTHER
 

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
 from kits_submit.errors import InputError
-from kits_submit.labels import CYST, LabelSet, label_set
+from kits_submit.labels import CYST, LabelSet, label_set, names_labels
 from kits_submit.regions import Regions
 from train.options import NAMES, REAL, TEXT, WHOLE, Option, option, optional, row, switch
 
@@ -24,13 +24,6 @@ _EDGES_OR_NONE: _Rule = (lambda patch: patch is None or _EDGES[0](patch), f"{_ED
 _NAME: _Rule = (bool, "a name")
 _ANY: _Rule = (lambda _: True, "names of cases")
 _THREE_WHOLE = row(WHOLE, 3)
-
-
-def _is_label_set(name: str) -> bool:
-    try:
-        return bool(label_set(name).organ)
-    except ValueError:
-        return False
 
 
 def _one_of(*names: str) -> _Rule:
@@ -64,7 +57,7 @@ class TrainConfig:
     labels: str = option(
         "kits19",
         TEXT,
-        (_is_label_set, "kits19, kits23, or names of classes from 1 on such as kidney,tumor,cyst"),
+        (names_labels, "kits19, kits23, or names of classes from 1 on such as kidney,tumor,cyst"),
         "Classes of the labels and of the masks: kits19 (kidney, tumor), kits23 (and cyst), or kidney,tumor,cyst,..",
     )
     answer: str = option(

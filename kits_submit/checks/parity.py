@@ -58,7 +58,7 @@ def _answers_at_all(selection: Selection, model: Model) -> None:
     engine = selection.engine if on_cpu else OnnxRuntimeEngine(model.content, "cpu", threads=1)
     edge = model.recipe.multiple
     try:
-        answer(engine, np.zeros((1, 1, edge, edge, edge), np.float32), len(model.recipe.labels), None, None)
+        answer(engine, np.zeros((1, 1, edge, edge, edge), np.float32), model.recipe.outputs, None, None)
     except OutOfMemory as error:
         raise BudgetError(error.what, fix=error.fix) from None
     except (DeviceError, ModelError) as error:

@@ -76,7 +76,7 @@ def _check_graph(session: Any, recipe: Recipe, crop: Crop | None) -> None:
         raise ModelError(
             f"its graph has {1 + len(others)} inputs and {1 + len(more)} outputs, not one each", fix=_EXPORT
         )
-    for value, channels in ((image, 1), (logits, len(recipe.labels))):
+    for value, channels in ((image, 1), (logits, recipe.outputs)):
         shape = list(value.shape)
         sizes = [n for n in (*shape[:1], *shape[2:]) if isinstance(n, int)]
         if len(shape) != 5:
