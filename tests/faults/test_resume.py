@@ -110,7 +110,7 @@ def test_a_case_is_done_again_where_its_input_its_mask_or_the_model_changed(tmp_
     assert redone("--model", model, "--fresh") == every
     (source / "case_00003.nii.gz").touch()  # another time of change, the same content
     assert redone("--model", model) == []
-    other = write_threshold_model(tmp_path / "other.onnx", weights=[0, 1, -9])
+    other = write_threshold_model(tmp_path / "other.onnx", weights=[0, 1, 0])
     assert redone("--model", other) == every
     assert not (mask(out, "prediction_00003.nii.gz") == 2).any()
 
