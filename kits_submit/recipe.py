@@ -35,7 +35,7 @@ class Refinement:
     - `hole_max_ml`: an enclosed background component up to this volume goes to the category that touches it most.
     - `tumor_needs_kidney`: drop a foreground component without a kidney voxel where another one has some
       (in each of the 210 KiTS19 cases a tumor touches a kidney).
-    - `cyst_min_ml`: as `tumor_min_ml`, of cysts.
+    - `cyst_min_ml`: as `tumor_min_ml`, of cysts; None: the same.
     - `cyst_in_tumor`: the share of its surface that faces tumor from which on a cyst is a part of it; 0 never.
     - `tumor_in_cyst`: the same of a tumor that faces cyst.
     """
@@ -46,14 +46,14 @@ class Refinement:
     foreground_min_ml: float = 20.0
     hole_max_ml: float = 5.0
     tumor_needs_kidney: bool = True
-    cyst_min_ml: float = 0.5
+    cyst_min_ml: float | None = None
     cyst_in_tumor: float = 0.0
     tumor_in_cyst: float = 0.0
 
     def __post_init__(self) -> None:
         for threshold in fields(self):
             value = getattr(self, threshold.name)
-            if not (math.isfinite(value) and value >= 0):
+            if value is not None and not (math.isfinite(value) and value >= 0):
                 raise _invalid(f"refinement.{threshold.name}", value, "a finite number of at least 0")
 
     def document(self) -> dict[str, Any]:

@@ -43,7 +43,8 @@ def refine_in_place(labels: Labels, spacing_mm: Spacing, refinement: Refinement,
     _swallow(inner, classes.cyst, classes.tumor, refinement.cyst_in_tumor, spacing_mm, classes)
     _swallow(inner, classes.tumor, classes.cyst, refinement.tumor_in_cyst, spacing_mm, classes)
     thresholds_ml = [(tumor, refinement.tumor_min_ml) for tumor in classes.tumor]
-    thresholds_ml += [(cyst, refinement.cyst_min_ml) for cyst in classes.cyst]
+    cyst_min_ml = refinement.tumor_min_ml if refinement.cyst_min_ml is None else refinement.cyst_min_ml
+    thresholds_ml += [(cyst, cyst_min_ml) for cyst in classes.cyst]
     thresholds_ml += [(kidney, refinement.kidney_min_ml) for kidney in classes.kidney]
     for which, threshold_ml in thresholds_ml:
         around = _padded_box(inner == which)
