@@ -57,7 +57,8 @@ def errors_of(predicted: Labels, truth: Labels, labels: LabelSet, spacing_mm: Sp
         return []
     pairs = predicted[box].astype(np.int32) * len(labels) + truth[box]
     pairs[~wrong[box]] = 0
-    found, thin = [], []
+    found: list[Finding] = []
+    thin: list[Finding] = []  # where nothing is left without the rim
     for pair in (int(number) for number in np.unique(pairs) if number):
         mask = pairs == pair
         core = _without_rim(mask)

@@ -1,4 +1,4 @@
-"""The page as text: its numbers are the CSV's, names are text, many cases become a folder, nothing is asked of a network."""
+"""The page as text: its numbers are the CSV's, names are text, many cases become a folder, no network is asked."""
 
 from __future__ import annotations
 
