@@ -57,7 +57,8 @@ def errors_of(predicted: Labels, truth: Labels, labels: LabelSet, spacing_mm: Sp
         return []
     pairs = predicted[box].astype(np.int32) * len(labels) + truth[box]
     pairs[~wrong[box]] = 0
-    found = []
+    found: list[Finding] = []
+    thin: list[Finding] = []  # where nothing is left without the rim
     for pair in (int(number) for number in np.unique(pairs) if number):
         mask = pairs == pair
         core = _without_rim(mask)
@@ -65,9 +66,10 @@ def errors_of(predicted: Labels, truth: Labels, labels: LabelSet, spacing_mm: Sp
         for _, at, voxels in _components(core if core.any() else mask, 1):
             size = _grown(voxels, mask)
             place = tuple(int(a + part.start) for a, part in zip(at, box, strict=True))
-            found.append(Finding(what, kind, size * voxel_ml, (place[0], place[1], place[2])))
-    found.sort(key=lambda finding: -finding.ml)
-    return [one for one in found[:MOST] if one.ml >= LEAST_ML] or found[:1]
+            one = Finding(what, kind, size * voxel_ml, (place[0], place[1], place[2]))
+            (found if core.any() else thin).append(one)
+    ranked = [one for group in (found, thin) for one in sorted(group, key=lambda finding: -finding.ml)]
+    return [one for one in ranked if one.ml >= LEAST_ML][:MOST] or ranked[:1]
 
 
 def error_kinds(predicted: Array, truth: Array) -> dict[Kind, Mask]:

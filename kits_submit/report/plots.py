@@ -146,6 +146,8 @@ def curves(title: str, lines: Sequence[tuple[str, Sequence[float], Sequence[floa
     marks = ""
     for number, (name, xs, ys) in enumerate(lines):
         at = [frame.at(x, y) for x, y in zip(xs, ys, strict=True) if math.isfinite(y)]
+        if not at:
+            continue
         points = " ".join(f"{x:.1f},{y:.1f}" for x, y in at)
         marks += f'<polyline class="line line{number % 4}" points="{points}"/>'
         at_words = f'x="{frame.width - 14}" y="{24 + 16 * number}" text-anchor="end"'

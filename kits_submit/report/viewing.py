@@ -40,10 +40,11 @@ def viewer_contents(case: str, image: Path, masks: Sequence[Path], labels: Label
         one["colours"] = [lighter(lighter(colour)) for colour in colours(labels).values()]
         facts["overlays"].append(one)
     findings = [*scene.lesions, *scene.errors]
-    told = "; ".join(f"{what}: {path.name}" for what, path in zip(("prediction", "label"), masks, strict=False))
+    told = "; ".join(
+        (image.name, *(f"{what}: {m.name}" for what, m in zip(("prediction", "label"), masks, strict=False)))
+    )
     body = (
-        f'<main><section class="case" id="case-0"><h1>{esc(case)}</h1>'
-        f"<p>{esc(image.name)}{esc(told and '; ' + told)}</p>"
+        f'<main><section class="case" id="case-0"><h1>{esc(case)}</h1><p>{esc(told)}</p>'
         f"{viewer_html(0, findings)}</section></main>\n{data_island('case-data-0', facts)}{library()}"
     )
     page = document(case, body, [scripts()], connect="'self' data: blob:")
