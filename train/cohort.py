@@ -96,14 +96,17 @@ def gather_cohort(
         _named(config.holdout_cases, [case.case_id for case in given])
     drawn: list[Case] = []
     source_of = {}
-    if config.implants:
+    if config.implants or config.healthy:
         _draw_implants(given, folder / IMPLANTS, config, events, workers)
         for case in given:
             for copy in _found(folder / IMPLANTS / case.case_id):
                 drawn.append(replace(copy, case_id=f"{case.case_id}+{copy.number}"))
                 source_of[drawn[-1].case_id] = case.case_id
     if config.beside_phantoms:
-        phantoms = find_cases(draw_phantoms(folder, config.beside_phantoms, config.seed, events, workers))
+        drawn_at = draw_phantoms(
+            folder, config.beside_phantoms, config.seed, events, workers, any_hospital=config.any_hospital
+        )
+        phantoms = find_cases(drawn_at)
         drawn += [replace(case, case_id=case.case_id.replace("case", "phantom")) for case in phantoms]
     return Cohort(tuple(given), tuple(drawn), source_of)
 
@@ -126,10 +129,14 @@ def _found(folder: Path) -> list[Case]:
     return find_cases(folder) if folder.is_dir() and any(folder.iterdir()) else []
 
 
-def draw_phantoms(folder: Path, count: int, seed: int, events: Events, workers: Workers) -> Path:
+def draw_phantoms(
+    folder: Path, count: int, seed: int, events: Events, workers: Workers, *, any_hospital: bool = False
+) -> Path:
     """`count` synthetic cases under FOLDER/phantoms, unless the very same are there; drawn by the first worker."""
     first_seed = PHANTOM_SEED + seed
     wanted = {"cases": count, "seed": first_seed, "matrix": PHANTOM_MATRIX, "max_slices": PHANTOM_SLICES}
+    if any_hospital:
+        wanted["any_hospital"] = 1
 
     def draw(target: Path) -> None:
         events.stage("phantoms", count)
@@ -139,6 +146,7 @@ def draw_phantoms(folder: Path, count: int, seed: int, events: Events, workers: 
             first_seed,
             matrix=PHANTOM_MATRIX,
             max_slices=PHANTOM_SLICES,
+            any_hospital=any_hospital,
             on_case=events.advanced,
         )
 
@@ -146,7 +154,10 @@ def draw_phantoms(folder: Path, count: int, seed: int, events: Events, workers: 
 
 
 def _draw_implants(cases: Sequence[Case], folder: Path, config: TrainConfig, events: Events, workers: Workers) -> None:
-    """`config.implants` copies of each case that has room for a tumor, unless the very same are there."""
+    """`config.implants` copies of each case that has room for a tumor, and `config.healthy` with cysts alone.
+
+    Nothing is drawn where the very same are there.
+    """
     usable = [case for case in cases if case.image is not None and case.label is not None]
     wanted = {
         "copies": config.implants,
@@ -154,11 +165,18 @@ def _draw_implants(cases: Sequence[Case], folder: Path, config: TrainConfig, eve
         "sources": {case.case_id: content_hash(case) for case in usable},
     }
 
+    if config.healthy:
+        wanted["healthy"] = config.healthy
+
     def draw(target: Path) -> None:
         events.stage("implants", len(usable))
         for number, case in enumerate(usable):
             try:
-                for _ in copies_of(case, target / case.case_id, range(config.implants), (config.seed, number)):
+                seed, into = (config.seed, number), target / case.case_id
+                for _ in copies_of(case, into, range(config.implants), seed):
+                    pass
+                last = config.implants + config.healthy
+                for _ in copies_of(case, into, range(config.implants, last), seed, tumors=False):
                     pass
             except OutputError:
                 raise

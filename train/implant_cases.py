@@ -65,12 +65,19 @@ def implant_cases(cases: list[Case], out: Path, copies: int, seed: int) -> Itera
             yield copy
 
 
-def copies_of(case: Case, out: Path, numbers: range, seed: tuple[int, ...]) -> Iterator[Copy]:
-    """Write one case's copies, each a function of the case, `seed` and its number; raises as `implant_cases`."""
+def copies_of(
+    case: Case, out: Path, numbers: range, seed: tuple[int, ...], *, tumors: bool = True
+) -> Iterator[Copy]:
+    """Write one case's copies, each a function of the case, `seed` and its number; raises as `implant_cases`.
+
+    Args:
+        tumors: False for copies with cysts alone, at least one tried.
+    """
     import numpy as np
 
     from kits_submit.phantom import kits_affine, write_case
     from train.fingerprint import read_pair
+    from train.implant import implant_cysts
     from train.scene import Scene
 
     image, labels, spacing_mm = read_pair(case)
@@ -79,7 +86,7 @@ def copies_of(case: Case, out: Path, numbers: range, seed: tuple[int, ...]) -> I
     except InputError as error:
         raise InputError(error.what, fix=error.fix, path=case.label) from None
     for number in numbers:
-        done = _implanted(scene, (*seed, number))
+        done = _implanted(scene, (*seed, number)) if tumors else implant_cysts(scene, (*seed, number))
         name = f"case_{number:05d}"
         write_case(out / name, done.image, done.labels, kits_affine(spacing_mm), np.dtype("<i2"))
         rows = tuple(

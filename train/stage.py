@@ -119,7 +119,7 @@ class Stage:
             background_above_air=config.background_above_air,
             centre_jitter=config.centre_jitter,
             flip_axes=config.flip_axes,
-            augmenter=Augmenter(self.recipe, config.augmentation) if config.augmentation else None,
+            augmenter=Augmenter(self.recipe, config.augmentation, config.contrast) if config.augmentation else None,
             seed=config.seed,
             rank=workers.rank,
             world=workers.world,

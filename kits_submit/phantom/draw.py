@@ -18,6 +18,7 @@ from kits_submit.phantom.shapes import Canvas, Grid
 from kits_submit.phantom.spine import paint_muscles, paint_spine
 from kits_submit.phantom.torso import paint_torso
 from kits_submit.phantom.tumors import Tumor, draw_tumors, paint_tumor
+from kits_submit.phantom.variety import paint_masses, varied
 from kits_submit.types import Affine, Image, Labels, Spacing
 
 _HU_RANGE = (-1024.0, 3071.0)  # 12 bits, as scanners store
@@ -78,7 +79,13 @@ def draw_patient(seed: int, index: int) -> Patient:
 
 
 def draw_phantom(
-    seed: int, index: int, *, spacing_mm: Spacing | None = None, matrix: int = 512, max_slices: int | None = None
+    seed: int,
+    index: int,
+    *,
+    spacing_mm: Spacing | None = None,
+    matrix: int = 512,
+    max_slices: int | None = None,
+    any_hospital: bool = False,
 ) -> Phantom:
     """Draw case `index` of the set `seed`; the same arguments give the same voxels.
 
@@ -88,15 +95,18 @@ def draw_phantom(
         matrix: rows and columns over the field of view (ignored where `spacing_mm` is given).
         max_slices: slices at most. Only slice distances that allow it are drawn; where 5 mm are too many,
             the range is cut, and where the kidneys alone need more, slices get thicker.
+        any_hospital: not KiTS19's patients but any: `variety`.
 
     Raises:
         InputError: an argument is out of range, or `spacing_mm` leaves the kidneys more than `max_slices`.
     """
     _check(seed, index, spacing_mm, matrix, max_slices)
     patient = draw_patient(seed, index)
+    more = np.random.default_rng([seed, index, 3]) if any_hospital else None
+    patient = patient if more is None else varied(patient, more)
     grid = _grid(patient, spacing_mm, matrix, max_slices)
     canvas = Canvas(grid, np.empty(grid.shape, np.float32), np.zeros(grid.shape, np.uint8))
-    _paint(canvas, patient, np.random.default_rng([seed, index, 1]))
+    _paint(canvas, patient, np.random.default_rng([seed, index, 1]), more)
     blur_slices(canvas.hu, grid.spacing_mm[0])
     _, y, x = grid.axes
     add_noise(canvas.hu, grid.spacing_mm, patient.scan, (y, x), np.random.default_rng([seed, index, 2]))
@@ -105,13 +115,15 @@ def draw_phantom(
     return Phantom(canvas.hu, canvas.labels, grid.spacing_mm, patient.phase)
 
 
-def _paint(canvas: Canvas, patient: Patient, rng: np.random.Generator) -> None:
+def _paint(canvas: Canvas, patient: Patient, rng: np.random.Generator, more: np.random.Generator | None) -> None:
     body, tissues = patient.body, patient.tissues
     paint_torso(canvas, body, tissues, rng)
     paint_muscles(canvas, body, tissues, rng)
     paint_heart(canvas, body, tissues, rng)
     paint_bowel(canvas, body, tissues, rng)
     paint_organs(canvas, body, tissues, patient.phase, rng)
+    if more is not None:
+        paint_masses(canvas, body, tissues, more)
     for kidney in patient.kidneys:
         paint_kidney(canvas, body, kidney, tissues)
     paint_vessels(canvas, body, patient.kidneys, tissues, rng)
