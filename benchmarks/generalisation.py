@@ -1,4 +1,4 @@
-"""A model on scans of any hospital: `python benchmarks/generalisation.py SCANS OUT [--model M] [--copies 2] [-- options]`.
+"""A model on scans of any hospital: `python benchmarks/generalisation.py SCANS OUT [--model M] [-- options]`.
 
 SCANS is a folder of labelled cases without tumors. Each is segmented by `kits-submit run` itself (with what stands
 behind `--`), drawn, and scored on its own grid; then copies of it with one drawn tumor each (`implanted.py`), whose
@@ -193,7 +193,7 @@ def write_csv(path: Path, rows: Sequence[ScanScore] | Sequence[TumorScore]) -> N
 def scan_table(scans: Sequence[ScanScore]) -> str:
     """A line a scan, their means with intervals, and how many are as good as they should be."""
     header = ("scan", "phase", "noise HU", "mm", "kidney", "with tumor", "surface", "volume", "stray mL", "tumor mL")
-    lines = [
+    lines: list[tuple[str, ...]] = [
         (
             one.case, one.phase, f"{one.noise_hu:.0f}", one.spacing_mm, f"{one.kidney:.3f}", f"{one.with_tumor:.3f}",
             f"{one.surface:.3f}", f"{one.volume_error:+.0%}", f"{one.stray_ml:.1f}", f"{one.tumor_ml:.1f}",

@@ -21,7 +21,7 @@ from scipy import ndimage
 
 from kits_submit.types import KIDNEY, Array, Image, Labels, Shape, Spacing
 
-DARK_SHARE, DARK_HU, BRIGHT_HU = 0.4, (20.0, 70.0), (70.0, 240.0)  # kidneys before or soon after contrast; later
+DARK_SHARE, DARK_HU, BRIGHT_HU = 0.4, (20.0, 60.0), (60.0, 240.0)  # kidneys before or soon after contrast; later
 DARK_REST, BRIGHT_REST, ANY_REST = (0.0, 0.5), (0.4, 1.5), 0.2  # factors of all else, and how often any one fits any
 REST_FROM_HU, REST_HU, BONE_HU = 45.0, 200.0, 260.0  # what a factor scales; above, back to what it was: bone stays
 LEAST_VOXELS = 100  # of kidney, to measure and change it
@@ -49,7 +49,7 @@ def recontrasted(hu: Image, label: Labels, spacing_mm: Spacing, rng: np.random.G
     if rng.random() < PATCHY:
         inside = _patchy(inside, label, spacing_mm, rng)
     share = ndimage.gaussian_filter(kidney.astype(np.float32), EDGE_VOXELS)
-    share = np.where(kidney, np.maximum(share, 0.5), np.minimum(share, 0.5)) * 1.0
+    share = np.where(kidney, 1.0, np.minimum(share, 0.5))  # a rim outside shares a voxel with the kidney
     return np.asarray(changed + share * (inside - changed), np.float32)
 
 

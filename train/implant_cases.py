@@ -65,9 +65,7 @@ def implant_cases(cases: list[Case], out: Path, copies: int, seed: int) -> Itera
             yield copy
 
 
-def copies_of(
-    case: Case, out: Path, numbers: range, seed: tuple[int, ...], *, tumors: bool = True
-) -> Iterator[Copy]:
+def copies_of(case: Case, out: Path, numbers: range, seed: tuple[int, ...], *, tumors: bool = True) -> Iterator[Copy]:
     """Write one case's copies, each a function of the case, `seed` and its number; raises as `implant_cases`.
 
     Args:

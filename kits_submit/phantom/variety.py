@@ -32,11 +32,24 @@ if TYPE_CHECKING:
 TUMOR_SHARE = 0.5
 UNENHANCED_SHARE = 0.3
 _UNENHANCED: dict[str, tuple[float, float]] = {  # mean and spread of what differs much between patients before contrast
-    "cortex": (33, 4), "medulla": (32, 4), "liver": (52, 12), "spleen": (46, 5), "urine": (6, 5), "muscle": (52, 7),
+    "cortex": (33, 4),
+    "medulla": (32, 4),
+    "liver": (52, 12),
+    "spleen": (46, 5),
+    "urine": (6, 5),
+    "muscle": (52, 7),
 }
 _ENHANCED: dict[str, tuple[float, float]] = {  # range over all phases after injection
-    "cortex": (65, 250), "liver": (45, 150), "spleen": (65, 200), "pancreas": (45, 130), "gut_wall": (45, 120),
-    "aorta": (90, 350), "vein": (60, 180), "renal_vein": (70, 200), "portal": (70, 190), "muscle": (40, 72),
+    "cortex": (65, 250),
+    "liver": (45, 150),
+    "spleen": (65, 200),
+    "pancreas": (45, 130),
+    "gut_wall": (45, 120),
+    "aorta": (90, 350),
+    "vein": (60, 180),
+    "renal_vein": (70, 200),
+    "portal": (70, 190),
+    "muscle": (40, 72),
 }
 _SOLID_UNENHANCED = 33.0
 
