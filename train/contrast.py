@@ -21,13 +21,14 @@ from scipy import ndimage
 
 from kits_submit.types import KIDNEY, Array, Image, Labels, Shape, Spacing
 
-DARK_SHARE, DARK_HU, BRIGHT_HU = 0.4, (20.0, 60.0), (60.0, 240.0)  # kidneys before or soon after contrast; later
+DARK_SHARE, DARK_HU, BRIGHT_HU = 0.3, (20.0, 60.0), (60.0, 240.0)  # kidneys before or soon after contrast; later
 DARK_REST, BRIGHT_REST, ANY_REST = (0.0, 0.5), (0.4, 1.5), 0.2  # factors of all else, and how often any one fits any
 REST_FROM_HU, REST_HU, BONE_HU = 45.0, 200.0, 260.0  # what a factor scales; above, back to what it was: bone stays
 LEAST_VOXELS = 100  # of kidney, to measure and change it
-DILATED, DILATED_DEPTH_MM, FLUID_HU = 0.1, (5.0, 11.0), (0.0, 22.0)
-PATCHY, PATCHY_GRAIN_MM, PATCHY_LEFT = 0.12, (8.0, 20.0), (0.3, 0.8)
+DILATED, DILATED_DEPTH_MM, FLUID_HU = 0.06, (5.0, 11.0), (0.0, 22.0)
+PATCHY, PATCHY_GRAIN_MM, PATCHY_LEFT = 0.06, (8.0, 20.0), (0.3, 0.8)
 ORGANS, MOST_ORGANS, ORGAN_MM, ORGAN_HU = 0.3, 4, (9.0, 40.0), (5.0, 230.0)
+APART_MM = 8.0  # about so far from a kidney, or they would look like its tumors
 MOTTLED, MOTTLE_HU, GAS_BELOW = 0.3, (10.0, 60.0), -1.3
 NOISY, NOISY_HU, STREAKED, STREAK_VOXELS = 0.35, 40.0, 0.3, 4.0
 EDGE_VOXELS = 0.7  # over which a changed label's border fades
@@ -99,11 +100,12 @@ def _patchy(hu: Image, label: Labels, spacing_mm: Spacing, rng: np.random.Genera
 
 def _with_organs(hu: Image, label: Labels, spacing_mm: Spacing, rng: np.random.Generator) -> Image:
     """With rounded masses drawn into what is neither kidney nor tumor nor lung nor outside."""
-    places = np.flatnonzero((label == 0) & (hu > -40))
+    near = ndimage.gaussian_filter((label > 0).astype(np.float32), [APART_MM / 2 / s for s in spacing_mm])
+    free = near < 0.02
+    places = np.flatnonzero(free & (hu > -40))
     if not len(places):
         return hu
     hu = hu.copy()
-    free = label == 0
     for _ in range(int(rng.integers(1, MOST_ORGANS + 1))):
         centre = np.unravel_index(int(rng.choice(places)), hu.shape)
         half_mm = np.exp(rng.uniform(*np.log(ORGAN_MM)) + rng.uniform(-0.4, 0.4, 3))
