@@ -91,7 +91,9 @@ def test_a_run_is_never_written_over(tmp_path: Path) -> None:
 def test_an_unknown_preset_is_told(tmp_path: Path) -> None:
     done = run("--preset", "best", "--out", str(tmp_path / "run"))
     assert isinstance(done.exception, InputError)
-    assert "preset is 'best', allowed: paper, demo, pretraining, shipped, bigger-encoder" in str(done.exception)
+    assert "preset is 'best', allowed: paper, demo, pretraining, shipped, any-hospital, bigger-encoder" in str(
+        done.exception
+    )
     assert not (tmp_path / "run").exists()
 
 

@@ -78,6 +78,12 @@ class TrainConfig:
     )
     healthy: int = option(0, WHOLE, _AT_LEAST_0, "Copies of each case with cysts alone, beside those with tumors.")
     pretrain: bool = switch("Train preset `pretraining` first, in RUN/pretraining, and start from its weights.")
+    after: str = option(
+        "",
+        TEXT,
+        _one_of("", "shipped"),
+        "Preset trained first on the same data, in RUN/<its name>, whose weights this starts from; empty: none.",
+    )
     beside_phantoms: int = option(0, WHOLE, _AT_LEAST_0, "Phantoms drawn beside the data, for training alone.")
 
     any_hospital: bool = switch("Draw those phantoms after any hospital's patients, not KiTS19's (phantom.variety).")

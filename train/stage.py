@@ -126,7 +126,9 @@ class Stage:
         )
         torch.manual_seed(config.seed)
         network = DeepLab3D(architecture_of(config.architecture).with_dropout(config.dropout))
-        weights = stored.model if stored is not None else None if init is None else init.mean
+        weights = (
+            stored.model if stored is not None else None if init is None else init.standardised_as(self.recipe).mean
+        )
         if weights is not None:
             load_state(network, weights)
         return Trainer(network, sampler, config, workers, self.place.device)
