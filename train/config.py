@@ -115,6 +115,8 @@ class TrainConfig:
         "Share of augmented patches whose contrast is drawn anew: phase, kidneys, organs, noise (train.contrast).",
     )
 
+    whole: bool = switch("Teach tumors as kidney: a network that says where, beside one that says what (export.pair).")
+
     tversky_alpha: float = option(0.3, REAL, _AT_LEAST_0, "Weight of false positives (Salehi et al.).")
     tversky_beta: float = option(0.7, REAL, _AT_LEAST_0, "Weight of false negatives (Salehi et al.).")
     tversky_over: str = option(

@@ -120,6 +120,7 @@ class Stage:
             centre_jitter=config.centre_jitter,
             flip_axes=config.flip_axes,
             augmenter=Augmenter(self.recipe, config.augmentation, config.contrast) if config.augmentation else None,
+            whole=config.whole,
             seed=config.seed,
             rank=workers.rank,
             world=workers.world,
