@@ -123,7 +123,7 @@ def test_a_batch_depends_on_seed_and_step_alone(tmp_path: Path) -> None:
 
 def test_tumors_are_taught_as_kidney_where_the_whole_is_asked_for(tmp_path: Path) -> None:
     case = cached(tmp_path, label_of(kidney=50, tumor=60))
-    parts, whole = (sampler([case], whole=asked).batch(0) for asked in (False, True))
+    parts, whole = (sampler([case], batch=16, whole=asked).batch(0) for asked in (False, True))
     np.testing.assert_array_equal(whole.image, parts.image)
     np.testing.assert_array_equal(whole.label, np.minimum(parts.label, 1))
     assert parts.label.max() == 2
