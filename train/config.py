@@ -95,8 +95,17 @@ class TrainConfig:
         _AT_LEAST_0,
         "Copies of each case with tumors drawn into its kidneys, beside it.",
     )
+    healthy: int = option(0, WHOLE, _AT_LEAST_0, "Copies of each case with cysts alone, beside those with tumors.")
     pretrain: bool = switch("Train preset `pretraining` first, in RUN/pretraining, and start from its weights.")
+    after: str = option(
+        "",
+        TEXT,
+        _one_of("", "shipped"),
+        "Preset trained first on the same data, in RUN/<its name>, whose weights this starts from; empty: none.",
+    )
     beside_phantoms: int = option(0, WHOLE, _AT_LEAST_0, "Phantoms drawn beside the data, for training alone.")
+
+    any_hospital: bool = switch("Draw those phantoms after any hospital's patients, not KiTS19's (phantom.variety).")
 
     patch: Shape = option((48, 48, 48), _THREE_WHOLE, _EDGES, "Training patch in voxels along Z, Y, X (paper 2.4).")
     batch: int = option(39, WHOLE, _POSITIVE, "Patches a step, per worker (paper 2.4).")
@@ -117,6 +126,15 @@ class TrainConfig:
     augmentation: float = option(
         0.0, REAL, _AT_LEAST_0, "Strength of turns, stretches, contrast, slices and noise; 0 off, 1 for few scans."
     )
+
+    contrast: float = option(
+        0.0,
+        REAL,
+        (lambda share: 0 <= share <= 1, "at least 0 and at most 1"),
+        "Share of augmented patches whose contrast is drawn anew: phase, kidneys, organs, noise.",
+    )
+
+    whole: bool = switch("Teach tumors as kidney: a network that says where, beside one that says what (export.pair).")
 
     tversky_alpha: float = option(0.3, REAL, _AT_LEAST_0, "Weight of false positives (Salehi et al.).")
     tversky_beta: float = option(0.7, REAL, _AT_LEAST_0, "Weight of false negatives (Salehi et al.).")

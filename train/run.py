@@ -3,6 +3,7 @@
 RUN/cache/       `train.data.cache`
 RUN/implants/    RUN/phantoms/: what is drawn beside the data, `train.data.cohort`
 RUN/pretraining/ preset `pretraining` on phantoms, where the config asks for it
+RUN/shipped/     the preset that the config comes after, if any, with folders of its own
 RUN/...          the first stage, `train.stage`
 RUN/second/...   the second, where the config has one
 """
@@ -58,8 +59,8 @@ def run_training(request: Request, place: Place) -> StageResult:
     with _alone(request.out, place):
         config, init = request.config, request.init
         dataset = _prepared(request.out, request.data, config, request, place)
-        if config.pretrain and init is None and best_of(request.out) is None:
-            init = _pretrained(request, place)
+        if init is None and best_of(request.out) is None:
+            init = _started(request, place)
         first = Stage(request.out, dataset, config, place, init=init).run(request.limits)
         second = config.second()
         if second is None:
@@ -68,6 +69,23 @@ def run_training(request: Request, place: Place) -> StageResult:
         data, folder = request.interpolated or request.data, request.out / SECOND
         dataset = _prepared(folder, data, second, request, place, split=dataset.split)
         return Stage(folder, dataset, second, place, init=load_checkpoint(first.best)).run(request.limits)
+
+
+def _started(request: Request, place: Place) -> Checkpoint | None:
+    """What the config wants trained first: preset `after` on the same data, or `pretraining` on phantoms."""
+    config = request.config
+    if config.after:
+        first = replace(
+            preset(config.after),
+            seed=config.seed,
+            precision=config.precision,
+            omit_cases=config.omit_cases,
+            holdout=config.holdout,
+            holdout_cases=config.holdout_cases,
+        )
+        place.events.said(f"preset {config.after} first, in {request.out / config.after}")
+        return load_checkpoint(run_training(replace(request, out=request.out / config.after, config=first), place).best)
+    return _pretrained(request, place) if config.pretrain else None
 
 
 def _pretrained(request: Request, place: Place) -> Checkpoint:

@@ -122,14 +122,17 @@ class Stage:
             background_above_air=config.background_above_air,
             centre_jitter=config.centre_jitter,
             flip_axes=config.flip_axes,
-            augmenter=Augmenter(self.recipe, config.augmentation) if config.augmentation else None,
+            augmenter=Augmenter(self.recipe, config.augmentation, config.contrast) if config.augmentation else None,
+            whole=config.whole,
             seed=config.seed,
             rank=workers.rank,
             world=workers.world,
         )
         torch.manual_seed(config.seed)
         network = DeepLab3D(architecture_of(config.architecture, config.outputs).with_dropout(config.dropout))
-        weights = stored.model if stored is not None else None if init is None else init.mean
+        weights = (
+            stored.model if stored is not None else None if init is None else init.standardised_as(self.recipe).mean
+        )
         if weights is not None:
             load_state(network, weights)
         return Trainer(network, sampler, config, workers, self.place.device)

@@ -20,6 +20,7 @@ from kits_submit.phantom.shapes import Canvas, Grid
 from kits_submit.phantom.spine import paint_muscles, paint_spine
 from kits_submit.phantom.torso import paint_torso
 from kits_submit.phantom.tumors import Tumor, draw_tumors, paint_tumor
+from kits_submit.phantom.variety import paint_masses, varied
 from kits_submit.types import Affine, Image, Labels, Spacing
 
 HU_RANGE = (-1024.0, 3071.0)  # 12 bits, as scanners store
@@ -93,6 +94,7 @@ def draw_phantom(
     matrix: int = 512,
     max_slices: int | None = None,
     labels: LabelSet = KITS19,
+    any_hospital: bool = False,
 ) -> Phantom:
     """Draw case `index` of the set `seed`; the same arguments give the same voxels.
 
@@ -103,6 +105,7 @@ def draw_phantom(
         max_slices: slices at most. Only slice distances that allow it are drawn; where 5 mm are too many,
             the range is cut, and where the kidneys alone need more, slices get thicker.
         labels: a cyst is a class of its own where the set has one, and kidney where it has none.
+        any_hospital: not KiTS19's patients but any: `variety`.
 
     Raises:
         InputError: an argument is out of range, or `spacing_mm` leaves the kidneys more than `max_slices`.
@@ -110,9 +113,11 @@ def draw_phantom(
     _check(seed, index, spacing_mm, matrix, max_slices)
     _check_labels(labels)
     patient = draw_patient(seed, index, labels)
+    more = np.random.default_rng([seed, index, 3]) if any_hospital else None
+    patient = patient if more is None else varied(patient, more)
     grid = _grid(patient, spacing_mm, matrix, max_slices)
     canvas = Canvas(grid, np.empty(grid.shape, np.float32), np.zeros(grid.shape, np.uint8))
-    _paint(canvas, patient, np.random.default_rng([seed, index, 1]), CYST if labels.cyst else KIDNEY)
+    _paint(canvas, patient, np.random.default_rng([seed, index, 1]), CYST if labels.cyst else KIDNEY, more)
     blur_slices(canvas.hu, grid.spacing_mm[0])
     _, y, x = grid.axes
     add_noise(canvas.hu, grid.spacing_mm, patient.scan, (y, x), np.random.default_rng([seed, index, 2]))
@@ -121,13 +126,17 @@ def draw_phantom(
     return Phantom(canvas.hu, canvas.labels, grid.spacing_mm, patient.phase)
 
 
-def _paint(canvas: Canvas, patient: Patient, rng: np.random.Generator, cyst_label: int) -> None:
+def _paint(
+    canvas: Canvas, patient: Patient, rng: np.random.Generator, cyst_label: int, more: np.random.Generator | None
+) -> None:
     body, tissues = patient.body, patient.tissues
     paint_torso(canvas, body, tissues, rng)
     paint_muscles(canvas, body, tissues, rng)
     paint_heart(canvas, body, tissues, rng)
     paint_bowel(canvas, body, tissues, rng)
     paint_organs(canvas, body, tissues, patient.phase, rng)
+    if more is not None:
+        paint_masses(canvas, body, tissues, more)
     for kidney in patient.kidneys:
         paint_kidney(canvas, body, kidney, tissues, cyst_label)
     paint_vessels(canvas, body, patient.kidneys, tissues, rng)

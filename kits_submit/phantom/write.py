@@ -41,6 +41,7 @@ def write_phantoms(
     matrix: int = 512,
     max_slices: int | None = None,
     labels: LabelSet = KITS19,
+    any_hospital: bool = False,
     first: int = 0,
     on_case: Callable[[str], None] | None = None,
 ) -> list[Path]:
@@ -58,7 +59,10 @@ def write_phantoms(
         raise InputError(f"first={first}, cases={cases}: case numbers have five digits", fix="stay within 0 to 99999")
     folders = []
     for index in range(first, first + cases):
-        phantom = draw_phantom(seed, index, spacing_mm=spacing_mm, matrix=matrix, max_slices=max_slices, labels=labels)
+        phantom = draw_phantom(
+            seed, index, spacing_mm=spacing_mm, matrix=matrix, max_slices=max_slices, labels=labels,
+            any_hospital=any_hospital,
+        )  # fmt: skip
         folder = out / f"case_{index:05d}"
         write_phantom(phantom, folder)
         folders.append(folder)

@@ -91,7 +91,7 @@ def test_an_unknown_preset_is_told(tmp_path: Path) -> None:
     done = run("--preset", "best", "--out", str(tmp_path / "run"))
     assert isinstance(done.exception, InputError)
     assert (
-        "preset is 'best', allowed: paper, demo, pretraining, shipped, kits23, kits23-regions, bigger-encoder"
+        "preset is 'best', allowed: paper, demo, pretraining, shipped, any-hospital, kits23, kits23-regions, bigger-"
         in str(done.exception)
     )
     assert not (tmp_path / "run").exists()

@@ -108,8 +108,9 @@ def test_pretraining_is_a_training_of_its_own_that_hands_its_weights_on(
     after = load_checkpoint(train(write_cases(tmp_path / "data"), tmp_path / "run", still).best)
     before = load_checkpoint(tmp_path / "run" / "pretraining" / "best.pt")
     assert (before.config.preset, before.config.seed, before.step) == ("pretraining", 5, 3)
+    handed_on = before.standardised_as(after.recipe).mean
     for name, _ in DeepLab3D().named_parameters():
-        assert torch.allclose(after.model[name], before.mean[name], atol=1e-9)
+        assert torch.allclose(after.model[name], handed_on[name], atol=1e-9)
 
 
 def test_a_wrong_name_is_told_before_anything_is_pretrained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -143,3 +144,26 @@ def test_two_stages_keep_the_split_and_hand_the_weights_on(tmp_path: Path) -> No
     named = replace(config, holdout_cases=("case_00002",))
     with pytest.raises(InputError, match="other cases than the first stage has"):
         train(data, tmp_path / "named", named, interpolated=renamed)
+
+
+def test_a_preset_that_comes_after_another_starts_from_its_weights(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("train.run.preset", lambda name: replace(SMALL, preset=name))
+    still = replace(SMALL, ema_decay=0.0, learning_rate=1e-12, after="shipped", seed=5)
+    after = load_checkpoint(train(write_cases(tmp_path / "data"), tmp_path / "run", still).best)
+    before = load_checkpoint(tmp_path / "run" / "shipped" / "best.pt")
+    assert (before.config.preset, before.config.seed, before.step) == ("shipped", 5, 3)
+    for name, _ in DeepLab3D().named_parameters():
+        assert torch.allclose(after.model[name], before.mean[name], atol=1e-9)
+
+
+def test_weights_carried_to_another_standardisation_answer_the_same_hu_the_same(tmp_path: Path) -> None:
+    own = load_checkpoint(train(write_cases(tmp_path / "data"), tmp_path / "run", SMALL).best)
+    other = replace(own.recipe, mean_hu=own.recipe.mean_hu - 30, std_hu=1.4 * own.recipe.std_hu)
+    carried = own.standardised_as(other)
+    hu = torch.linspace(*own.recipe.clip_hu, 16**3).reshape(1, 1, 16, 16, 16)
+    with torch.inference_mode():
+        answers = [one.network()((hu - one.recipe.mean_hu) / one.recipe.std_hu) for one in (own, carried)]
+    assert torch.allclose(*answers, atol=1e-3)
+    assert own.standardised_as(own.recipe) is own

@@ -12,6 +12,7 @@ import json
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 from kits_submit.atomic import replacing
@@ -99,14 +100,17 @@ def gather_cohort(
         _named(config.holdout_cases, [case.case_id for case in given])
     drawn: list[Case] = []
     source_of = {}
-    if config.implants:
+    if config.implants or config.healthy:
         _draw_implants(given, folder / IMPLANTS, config, events, workers)
         for case in given:
             for copy in _found(folder / IMPLANTS / case.case_id):
                 drawn.append(replace(copy, case_id=f"{case.case_id}+{copy.number}"))
                 source_of[drawn[-1].case_id] = case.case_id
     if config.beside_phantoms:
-        made = draw_phantoms(folder, config.beside_phantoms, config.seed, events, workers, labels=config.label_set)
+        made = draw_phantoms(
+            folder, config.beside_phantoms, config.seed, events, workers,
+            labels=config.label_set, any_hospital=config.any_hospital,
+        )  # fmt: skip
         phantoms = find_cases(made)
         drawn += [replace(case, case_id=case.case_id.replace("case", "phantom")) for case in phantoms]
     return Cohort(tuple(given), tuple(drawn), source_of)
@@ -131,7 +135,14 @@ def _found(folder: Path) -> list[Case]:
 
 
 def draw_phantoms(
-    folder: Path, count: int, seed: int, events: Events, workers: Workers, *, labels: LabelSet = KITS19
+    folder: Path,
+    count: int,
+    seed: int,
+    events: Events,
+    workers: Workers,
+    *,
+    labels: LabelSet = KITS19,
+    any_hospital: bool = False,
 ) -> Path:
     """`count` synthetic cases under FOLDER/phantoms, unless the very same are there; drawn by the first worker."""
     first_seed = PHANTOM_SEED + seed
@@ -140,6 +151,8 @@ def draw_phantoms(
     }  # fmt: skip
     if labels.cyst:
         wanted["labels"] = list(labels.names)
+    if any_hospital:
+        wanted["any_hospital"] = 1
 
     def draw(target: Path) -> None:
         events.stage("phantoms", count)
@@ -150,6 +163,7 @@ def draw_phantoms(
             matrix=PHANTOM_MATRIX,
             max_slices=PHANTOM_SLICES,
             labels=labels,
+            any_hospital=any_hospital,
             on_case=events.advanced,
         )
 
@@ -157,7 +171,10 @@ def draw_phantoms(
 
 
 def _draw_implants(cases: Sequence[Case], folder: Path, config: TrainConfig, events: Events, workers: Workers) -> None:
-    """`config.implants` copies of each case that has room for a tumor, unless the very same are there."""
+    """`config.implants` copies of each case that has room for a tumor, and `config.healthy` with cysts alone.
+
+    Nothing is drawn where the very same are there.
+    """
     usable = [case for case in cases if case.image is not None and case.label is not None]
     wanted: dict[str, object] = {
         "copies": config.implants,
@@ -167,19 +184,21 @@ def _draw_implants(cases: Sequence[Case], folder: Path, config: TrainConfig, eve
     if config.label_set.cyst or config.cysts_as_kidney:
         wanted["labels"] = [config.labels, config.cysts_as_kidney]
 
+    if config.healthy:
+        wanted["healthy"] = config.healthy
+
     def draw(target: Path) -> None:
         events.stage("implants", len(usable))
         for number, case in enumerate(usable):
             try:
-                copies = copies_of(
-                    case,
-                    target / case.case_id,
-                    range(config.implants),
-                    (config.seed, number),
-                    classes=config.label_set,
-                    cysts_as_kidney=config.cysts_as_kidney,
-                )
-                for _ in copies:
+                draw_copies = partial(
+                    copies_of, case, target / case.case_id, seed=(config.seed, number),
+                    classes=config.label_set, cysts_as_kidney=config.cysts_as_kidney,
+                )  # fmt: skip
+                last = config.implants + config.healthy
+                for _ in draw_copies(numbers=range(config.implants)):
+                    pass
+                for _ in draw_copies(numbers=range(config.implants, last), tumors=False):
                     pass
             except OutputError:
                 raise

@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kits_submit.errors import InputError
+from kits_submit.labels import KIDNEY
 from kits_submit.types import Batch, Image, Labels, Shape
 from train.data.cache import CachedCase, Indices
 from train.synthesis.augment import Augmenter, mirror
@@ -50,11 +51,15 @@ class Sampler:
         centre_jitter: float = 0.0,
         flip_axes: str = "",
         augmenter: Augmenter | None = None,
+        whole: bool = False,
         seed: int = 0,
         rank: int = 0,
         world: int = 1,
     ) -> None:
-        """`batch` and `patients` are of each of `world` workers; this is worker `rank`."""
+        """`batch` and `patients` are of each of `world` workers; this is worker `rank`.
+
+        `whole`: tumors are taught as kidney.
+        """
         if not cases:
             raise InputError("no case to train on", fix="give at least one labelled case")
         self.cases = tuple(cases)
@@ -67,6 +72,7 @@ class Sampler:
         self.centre_jitter = centre_jitter
         self.flip_axes = flip_axes
         self.augmenter = augmenter
+        self.whole = whole
         self.seed = seed
 
     @property
@@ -98,7 +104,8 @@ class Sampler:
             image, label = cut_patch(case, centre, self.patch, self.air)
         else:
             image, label = self.augmenter.patch(case.image, case.label, centre, self.patch, rng)
-        return mirror(image, label, self.flip_axes, rng)
+        image, label = mirror(image, label, self.flip_axes, rng)
+        return image, np.minimum(label, KIDNEY) if self.whole else label
 
 
 def draw_centre(case: CachedCase, rng: np.random.Generator, air: float | None = None) -> Shape:

@@ -68,6 +68,28 @@ class Checkpoint:
         provenance = {**self.recipe.provenance, "tumor_shift": f"{tumor_shift:g}"}
         return replace(self, mean=mean, recipe=replace(self.recipe, provenance=provenance))
 
+    def standardised_as(self, recipe: Recipe) -> Checkpoint:
+        """The same network for images that `recipe` standardises: equal answers to equal HU, within both windows.
+
+        HU = x std + mean, so x_own = x k + d with k = std / std_own and d = (mean - mean_own) / std_own. The stem is a
+        1x1x1 convolution, w x, and its BN: w becomes w k, and what w d adds is taken off the BN's mean.
+        """
+        own = self.recipe
+        scale, shift = recipe.std_hu / own.std_hu, (recipe.mean_hu - own.mean_hu) / own.std_hu
+        if (scale, shift) == (1.0, 0.0):
+            return self
+
+        def carried(state: State) -> State:
+            weight, mean = (state[f"encoder.stem.{name}"] for name in ("0.weight", "1.running_mean"))
+            changed = {
+                "encoder.stem.0.weight": weight * scale,
+                "encoder.stem.1.running_mean": mean - shift * weight.flatten(),
+            }
+            return {**state, **changed}
+
+        now = replace(own, mean_hu=recipe.mean_hu, std_hu=recipe.std_hu, clip_hu=recipe.clip_hu)
+        return replace(self, model=carried(self.model), mean=carried(self.mean), recipe=now)
+
     def planned(self, plan: PatchPlan) -> Checkpoint:
         """The same with another patch plan, noted in the Recipe."""
         recipe = self.recipe

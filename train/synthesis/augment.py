@@ -26,6 +26,7 @@ from scipy import ndimage
 
 from kits_submit.recipe import Recipe
 from kits_submit.types import Array, Image, Labels, Shape
+from train.synthesis.contrast import noisy, recontrasted
 
 TURN_DEGREES = (20.0, 8.0, 8.0)  # about z, y, x: patients lie flat, and turn most about their own axis
 STRETCH, STRETCH_AXIS = 0.22, 0.08  # logs of the largest factors: one for all axes, one for each
@@ -44,10 +45,12 @@ class Augmenter:
     """Augments patches on one Recipe's grid.
 
     - `strength`: 0 off, 1 the ranges of this module.
+    - `contrast`: share of patches whose contrast is drawn anew first (`train.synthesis.contrast`).
     """
 
     recipe: Recipe
     strength: float
+    contrast: float = 0.0
 
     def patch(
         self, image: Array, label: Array, centre: Shape, patch: Shape, rng: np.random.Generator
@@ -63,6 +66,8 @@ class Augmenter:
             np.asarray(image[region], np.float32), local, order=1, mode="constant", cval=self._air
         )
         classes = ndimage.map_coordinates(np.asarray(label[region]), local, order=0, mode="constant", cval=0)
+        if self.contrast and rng.random() < self.contrast:
+            hu = self._recontrasted(hu, classes, rng)
         recoloured = self._recoloured(hu, rng)
         if rng.random() < SOMETIMES * min(self.strength, 1):
             recoloured = self._fed(recoloured, classes, rng)
@@ -108,6 +113,11 @@ class Augmenter:
             field = np.moveaxis(np.tensordot(_between(n, k), field, axes=(1, axis)), 0, axis)
         z, y, x = (n // 2 for n in patch)
         return np.asarray(field - field[:, z : z + 1, y : y + 1, x : x + 1], np.float32)
+
+    def _recontrasted(self, image: Image, label: Labels, rng: np.random.Generator) -> Image:
+        hu = image * np.float32(self.recipe.std_hu) + np.float32(self.recipe.mean_hu)
+        changed = noisy(recontrasted(hu, label, self.recipe.spacing_mm, rng), rng)
+        return np.where(hu <= self.recipe.clip_hu[0], image, self._standardised(changed))
 
     def _recoloured(self, image: Image, rng: np.random.Generator) -> Image:
         mean, std = self.recipe.mean_hu, self.recipe.std_hu

@@ -91,8 +91,7 @@ def implant(
         InputError: no place for a tumor.
     """
     rng = np.random.default_rng(seed)
-    grid = Grid((0.0, 0.0, 0.0), scene.spacing_mm, scene.shape)
-    canvas = _Canvas(scene.image.astype(np.float32), scene.labels.copy(), grid)
+    canvas = _canvas(scene)
     lesions = []
     for _ in range(int(rng.choice(len(_CYSTS), p=_CYSTS))):
         lesions += _draw_cyst(canvas, scene, rng, classes)
@@ -101,8 +100,18 @@ def implant(
         raise InputError("no place for a tumor beside these kidneys", fix="take another seed or a smaller tumor")
     if rng.random() < _SECOND_SHARE:
         lesions += _draw_tumor(canvas, scene, rng, draw_volume_ml(rng, second=True))
-    np.clip(np.rint(canvas.image, out=canvas.image), *_HU_RANGE, out=canvas.image)
-    return Implanted(canvas.image, canvas.labels, scene.phase, tuple(lesions))
+    return _finished(canvas, scene, lesions)
+
+
+def implant_cysts(scene: Scene, seed: int | tuple[int, ...], classes: LabelSet = KITS19) -> Implanted:
+    """Draw one to three cysts, as far as there is room, and no tumor. The scene stays as it is."""
+    rng = np.random.default_rng(seed)
+    canvas = _canvas(scene)
+    shares = np.array(_CYSTS[1:])
+    lesions = []
+    for _ in range(1 + int(rng.choice(len(shares), p=shares / shares.sum()))):
+        lesions += _draw_cyst(canvas, scene, rng, classes)
+    return _finished(canvas, scene, lesions)
 
 
 @dataclass(frozen=True)
@@ -110,6 +119,16 @@ class _Canvas:
     image: Image
     labels: Labels
     grid: Grid
+
+
+def _canvas(scene: Scene) -> _Canvas:
+    grid = Grid((0.0, 0.0, 0.0), scene.spacing_mm, scene.shape)
+    return _Canvas(scene.image.astype(np.float32), scene.labels.copy(), grid)
+
+
+def _finished(canvas: _Canvas, scene: Scene, lesions: list[Lesion]) -> Implanted:
+    np.clip(np.rint(canvas.image, out=canvas.image), *_HU_RANGE, out=canvas.image)
+    return Implanted(canvas.image, canvas.labels, scene.phase, tuple(lesions))
 
 
 @dataclass(frozen=True)

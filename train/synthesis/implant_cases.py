@@ -58,17 +58,20 @@ def copies_of(
     *,
     classes: LabelSet = KITS19,
     cysts_as_kidney: bool = False,
+    tumors: bool = True,
 ) -> Iterator[Copy]:
     """Write one case's copies, each a function of the case, `seed` and its number; raises as `implant_cases`.
 
     Args:
         classes: a cyst drawn is a class of its own where it has one.
         cysts_as_kidney: as `train.pairs.read_pair` takes it.
+        tumors: False for copies with cysts alone, at least one tried.
     """
     import numpy as np
 
     from kits_submit.phantom import kits_affine, write_case
     from train.pairs import read_pair
+    from train.synthesis.implant import implant_cysts
     from train.synthesis.scene import Scene
 
     image, labels, spacing_mm = read_pair(case, classes, cysts_as_kidney=cysts_as_kidney)
@@ -77,7 +80,8 @@ def copies_of(
     except InputError as error:
         raise InputError(error.what, fix=error.fix, path=case.label) from None
     for number in numbers:
-        done = _implanted(scene, (*seed, number), classes)
+        seeds = (*seed, number)
+        done = _implanted(scene, seeds, classes) if tumors else implant_cysts(scene, seeds, classes)
         name = f"case_{number:05d}"
         write_case(out / name, done.image, done.labels, kits_affine(spacing_mm), np.dtype("<i2"))
         rows = tuple(

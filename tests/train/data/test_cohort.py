@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from kits_submit.errors import InputError
+from kits_submit.labels import KITS19, TUMOR
 from tests.conftest import save
 from tests.train.data.test_data import phantom, write_case
 from tests.train.synthesis.test_implant import scan
@@ -16,7 +17,7 @@ from tests.train.training import SMALL, Heard
 from train.compute.distributed import Workers
 from train.config import TrainConfig
 from train.data.cohort import Cohort, gather_cohort
-from train.pairs import content_hash
+from train.pairs import content_hash, read_pair
 
 
 @pytest.fixture(scope="module")
@@ -53,6 +54,17 @@ def test_copies_follow_their_source(tmp_path: Path, data: Path) -> None:
     assert split.train == ("case_00003", *copies[:2], "case_00005")
     later = cohort.split(set(names(cohort)), configured(), split)
     assert later == split
+
+
+def test_copies_with_cysts_alone(tmp_path: Path, data: Path) -> None:
+    wanted = {"implants": 1, "healthy": 2, "omit_cases": ("case_00004", "case_00005")}
+    cohort = gather(data, tmp_path, **wanted)
+    assert names(cohort) == ["case_00003", "case_00003+0", "case_00003+1", "case_00003+2"]
+    tumors = [bool((read_pair(case, KITS19)[1] == TUMOR).any()) for case in cohort.drawn]
+    assert tumors == [True, False, False]
+    heard = Heard()
+    assert names(gather(data, tmp_path, heard, **wanted)) == names(cohort)
+    assert "implants" not in heard.stages
 
 
 def test_what_is_there_is_drawn_anew_only_where_it_would_differ(tmp_path: Path, data: Path) -> None:

@@ -192,7 +192,7 @@ def test_presets() -> None:
         assert TrainConfig.from_json(config.to_json()) == config
     with pytest.raises(
         InputError,
-        match="preset is 'full', allowed: paper, demo, pretraining, shipped, kits23, kits23-regions, bigger-",
+        match="preset is 'full', allowed: paper, demo, pretraining, shipped, any-hospital, kits23, kits23-regions,",
     ):
         preset("full")
 

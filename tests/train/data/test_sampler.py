@@ -121,6 +121,14 @@ def test_a_batch_depends_on_seed_and_step_alone(tmp_path: Path) -> None:
     assert not np.array_equal(first.batch(7).image, other.batch(7).image)
 
 
+def test_tumors_are_taught_as_kidney_where_the_whole_is_asked_for(tmp_path: Path) -> None:
+    case = cached(tmp_path, label_of(kidney=50, tumor=60))
+    parts, whole = (sampler([case], batch=16, whole=asked).batch(0) for asked in (False, True))
+    np.testing.assert_array_equal(whole.image, parts.image)
+    np.testing.assert_array_equal(whole.label, np.minimum(parts.label, 1))
+    assert parts.label.max() == 2
+
+
 def test_batches_have_their_types_and_shapes(tmp_path: Path) -> None:
     batch = sampler([cached(tmp_path, label_of(50, 5))], patch=(4, 8, 12), batch=3).batch(0)
     assert (batch.image.shape, batch.image.dtype) == ((3, 1, 4, 8, 12), np.float32)

@@ -20,7 +20,7 @@ from kits_submit.labels import BACKGROUND, KIDNEY, TUMOR
 from tests.conftest import present, save
 from train.pairs import read_pair
 from train.synthesis.displace import GROWN, REACH, displace
-from train.synthesis.implant import implant
+from train.synthesis.implant import implant, implant_cysts
 from train.synthesis.scene import Scene
 
 SPACING = (3.0, 1.5, 1.5)
@@ -55,6 +55,17 @@ def test_the_scene_is_measured_as_it_was_made(scene: Scene) -> None:
     assert scene.noise_hu == pytest.approx(12, rel=0.1)
     assert scene.grain_px == pytest.approx(0.7, abs=0.12)
     assert scene.cortex_hu == pytest.approx(CORTEX + 0.84 * 12, abs=4)  # the 80th percentile of noise about it
+
+
+def test_cysts_alone_are_kidney_and_dark(scene: Scene) -> None:
+    drawn = [implant_cysts(scene, seed) for seed in range(4)]
+    for one in drawn:
+        assert not (one.labels == TUMOR).any()
+        assert {lesion.kind for lesion in one.lesions} <= {"cyst"}
+        assert (scene.labels == KIDNEY).sum() <= (one.labels == KIDNEY).sum()
+    assert any(one.lesions for one in drawn)
+    changed = np.concatenate([one.image[(abs(one.image - scene.image) > 60) & (one.labels == KIDNEY)] for one in drawn])
+    assert np.median(changed) < 60
 
 
 @pytest.mark.parametrize(("noise", "blur"), [(8.0, 0.0), (20.0, 1.0)])
