@@ -19,7 +19,7 @@ from kits_submit.types import Shape
 if TYPE_CHECKING:
     from PIL.Image import Image as Picture
 
-_QUALITY, _EFFORT = 82, 2  # of WebP
+_QUALITY, _EFFORT = 82, 1  # of WebP
 
 
 @dataclass(frozen=True)

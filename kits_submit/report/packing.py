@@ -20,7 +20,7 @@ from kits_submit.types import Array, Image, Labels, Shape, Spacing
 MOST_VOXELS = 2_500_000  # about 1.5 MB a case in a page
 _LOW_HU, _STEP_HU = -250.0, 5.0  # 8 bits reach to 1025 HU: soft tissue and bone
 _UINT8, _INT16 = (2, 8), (4, 16)  # NIfTI's datatype and bits a voxel
-_LEVEL = 6  # of gzip
+_LEVEL = 4  # of gzip
 
 
 @dataclass(frozen=True)

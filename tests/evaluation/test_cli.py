@@ -248,3 +248,17 @@ def test_help_takes_less_than_half_a_second_and_scoring_loads_no_network(tmp_pat
         [sys.executable, "-c", code], check=True, capture_output=True, text=True, env=environment, cwd=tmp_path
     )
     assert loaded.stdout.strip() == "[]"
+
+
+def test_pages(kits_eval: Callable[..., int], folders: Folders, tmp_path: Path) -> None:
+    worse = {number: np.roll(LABELS, 1, axis=2) for number in (1, 2)}
+    first, labels = folders(worse, {1: LABELS, 2: LABELS})
+    first = first.rename(tmp_path / "first")
+    second, _ = folders({1: LABELS, 2: LABELS}, {})
+    page = tmp_path / "out.html"
+    assert kits_eval(first, labels, "--html", page) == 0
+    assert page.read_text().count('<section class="case"') == 2
+    assert kits_eval("compare", first, second, labels, "--html", page) == 0
+    assert "tumor Dice: B - A +" in page.read_text()
+    assert kits_eval("rank", first, second, labels, "--html", page) == 0
+    assert "predictions: rank 1" in page.read_text()
