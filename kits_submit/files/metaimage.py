@@ -107,7 +107,7 @@ def write_metaimage(path: Path, stored: Array, header: MetaHeader) -> None:
         "ElementDataFile": "LOCAL",
     }
     with replacing(path) as raw:
-        raw.write("".join(f"{key} = {value}\n" for key, value in lines.items()).encode("ascii"))
+        raw.write("".join(f"{key} = {value}\n" for key, value in lines.items()).encode("latin-1"))
         for part in parts:
             raw.write(part)
 
