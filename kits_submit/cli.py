@@ -61,6 +61,10 @@ COMMANDS = {
         "kits_submit.commands.run", "run_command",
         "Segment each case of INPUT, write masks on the input's exact grid, and score them where labels are.",
     ),
+    "series": Command(
+        "kits_submit.commands.series", "series_command",
+        "List the series of a DICOM export: slices, spacing, phase, and why one cannot be segmented.",
+    ),
     "phantom": Command(
         "kits_submit.commands.phantom", "phantom_command",
         "Draw synthetic KiTS cases: an abdomen with kidneys, cysts and tumors, in KiTS's own layout and geometry.",

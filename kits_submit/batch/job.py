@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from kits_submit.batch.outcome import CaseResult
 from kits_submit.channels import Ahead, Worker
 from kits_submit.errors import InputError, KitsError, VolumeError
 from kits_submit.files.cases import Case
+from kits_submit.files.dicom.codes import Maker
 from kits_submit.files.masks import write_prediction
 from kits_submit.files.volume import open_planes
 from kits_submit.inference.clock import Clock
@@ -31,7 +32,7 @@ class Job:
     Its threads hand over what they make and touch nothing of it but the clock; the batch's own thread alone fills it.
     """
 
-    def __init__(self, case: Case, recipe: Recipe) -> None:
+    def __init__(self, case: Case, recipe: Recipe, maker: Maker | None = None, also: Collection[str] = ()) -> None:
         self.case = case
         self.clock = Clock()
         self.reader: Ahead[Any] | None = None
@@ -40,6 +41,7 @@ class Job:
         self.retried: list[str] = []
         self.patches = self.skipped = 0
         self._recipe = recipe
+        self._maker, self._also = maker, also
         self._head: Head | None = None
         self._started = 0.0
 
@@ -68,7 +70,7 @@ class Job:
         def finish(slabs: Iterator[Slab]) -> Written:
             mask = labelled(slabs, head, self._recipe, self.clock)
             with self.clock.stage("write"):
-                name = write_prediction(output, self.case.case_id, mask.labels, mask.grid).name
+                name = write_prediction(output, self.case.case_id, mask.labels, mask.grid, self._maker, self._also).name
             return name, mask.volumes_ml(self._recipe)
 
         return Worker(finish, _SLABS_BEHIND)

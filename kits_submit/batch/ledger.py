@@ -21,6 +21,8 @@ from kits_submit.batch.manifest import MANIFEST, Provenance
 from kits_submit.batch.outcome import CaseResult, Watcher
 from kits_submit.errors import OutputError
 from kits_submit.files.cases import Case, prediction_path
+from kits_submit.files.dicom.discover import SUFFIX as SERIES
+from kits_submit.files.dicom.discover import series_content
 
 _State = tuple[int, int, int]  # of a file: inode, size, time of change
 _FIELDS = {f.name for f in fields(CaseResult)} - {"trace"}
@@ -92,7 +94,7 @@ class Ledger(Watcher):
         if image is None or self._states[case] is None:
             return {}
         try:
-            content = _sha256(image)
+            content = series_content(image) if image.suffix == SERIES else _sha256(image)
             mask = _sha256(self._output / prediction_path(case, image))
         except OSError:
             return {}
@@ -110,9 +112,11 @@ def _entries(path: Path) -> dict[str, dict[str, Any]]:
         return {}
 
 
-def _state(path: Path | None) -> _State | None:
+def _state(path: Path | None) -> _State | str | None:
     if path is None:
         return None
+    if path.suffix == SERIES:
+        return series_content(path)
     try:
         found = path.stat()
     except OSError:

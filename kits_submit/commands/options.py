@@ -17,3 +17,18 @@ class OnFailure(StrEnum):
 
     error = "error"
     background = "background"
+
+
+class Also(StrEnum):
+    """What to write of a DICOM series beside its Segmentation."""
+
+    nifti = "nifti"
+    labelmap = "labelmap"
+    sr = "sr"
+
+
+class Names(StrEnum):
+    """What DICOM cases are called by."""
+
+    hash = "hash"
+    patient = "patient"

@@ -7,12 +7,12 @@ from typing import Annotated
 
 import typer
 
-from kits_submit.commands.options import DeviceOption, ModelOption, OnFailure
+from kits_submit.commands.options import Also, DeviceOption, ModelOption, Names, OnFailure
 from kits_submit.places import DEFAULT_MODEL
 
 
 def run_command(
-    source: Annotated[Path, typer.Argument(metavar="INPUT", help="Folder of KiTS cases, or one image.")],
+    source: Annotated[Path, typer.Argument(metavar="INPUT", help="Folder of KiTS cases, an image, or a DICOM export.")],
     output: Annotated[Path, typer.Argument(metavar="OUTPUT", help="Folder for masks, scores and run.json.")],
     *,
     model: ModelOption = DEFAULT_MODEL,
@@ -44,6 +44,15 @@ def run_command(
     pictures: Annotated[
         bool, typer.Option("--pictures", help="Also draw a PNG a case: three planes with the masks' contours.")
     ] = False,
+    series: Annotated[
+        list[str] | None, typer.Option(help="Of a DICOM export, this series alone: its UID, or its name in the table.")
+    ] = None,
+    also: Annotated[
+        list[Also] | None, typer.Option(help="Of a DICOM series, beside its Segmentation; may be given more than once.")
+    ] = None,
+    names: Annotated[
+        Names, typer.Option(help="DICOM cases are called by a hash, or by patient ID and series number.")
+    ] = Names.hash,
 ) -> None:
     """Segment each case of INPUT, write masks on the input's exact grid, and score them where labels are.
 
@@ -53,6 +62,6 @@ def run_command(
 
     request = Request(
         source, output, model, labels, device, protocol, on_failure, upload, fresh, memory_check, require_gpu, jobs,
-        patch, margin, overlap, pictures,
+        patch, margin, overlap, pictures, tuple(series or ()), tuple(also or ()), names is Names.patient,
     )  # fmt: skip
     raise typer.Exit(Session(request).run())

@@ -19,6 +19,7 @@ from kits_submit.batch.watchers import Watchers
 from kits_submit.checks.parity import trust
 from kits_submit.commands.options import OnFailure
 from kits_submit.commands.plan import patch_plan
+from kits_submit.commands.series import chosen
 from kits_submit.console import close, say, show
 from kits_submit.engine.model import load_model
 from kits_submit.engine.select import select_engine
@@ -56,6 +57,9 @@ class Request:
     margin: str | None = None
     overlap: float | None = None
     pictures: bool = False
+    series: tuple[str, ...] = ()
+    also: tuple[str, ...] = ()
+    patient_names: bool = False
 
 
 class Session:
@@ -68,7 +72,11 @@ class Session:
     def __init__(self, request: Request) -> None:
         self._request = request
         Settings(request.protocol)
-        self._cases = find_cases(request.source)
+        self._cases, left_out = chosen(
+            find_cases(request.source), request.source, request.series, names=request.patient_names
+        )
+        for line in left_out:
+            say(f"note: {line}")
         self._images = {case.case_id: case.image for case in self._cases}
         self._truths = _truths(self._cases, request.labels)
         self._model = load_model(request.model)
@@ -114,7 +122,7 @@ class Session:
                 by = self._made_by
                 run_cases(
                     fitting, self._request.output, by.model, by.selection, watcher,
-                    plan=by.plan, jobs=self._request.jobs, amend=amend,
+                    plan=by.plan, jobs=self._request.jobs, amend=amend, also=self._request.also,
                 )  # fmt: skip
 
     def _draw(self, ledger: Ledger) -> None:

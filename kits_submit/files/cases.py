@@ -24,6 +24,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kits_submit.errors import InputError
+from kits_submit.files.dicom.discover import SUFFIX as SERIES
+from kits_submit.files.dicom.discover import address, discover, is_dicom
 
 IMAGE_NAMES = ("imaging",)
 MASK_NAMES = ("segmentation", "aggregated_MAJ_seg", "prediction")
@@ -91,6 +93,8 @@ def prediction_path(case: str, image: Path) -> Path:
 
     `prediction_00042.nii.gz`; for a Grand Challenge image `images/kidney-tumor-and-cyst/` and the image's own name.
     """
+    if image.suffix == SERIES:
+        return Path(prediction_name(case, ".dcm"))
     if image.suffix != ".mha":
         return Path(prediction_name(case))
     if _is_grand_challenge(image.parent):
@@ -105,7 +109,7 @@ def find_cases(source: Path) -> list[Case]:
         InputError: nothing there, no case in it, or one case twice.
     """
     if source.is_file():
-        return [_single(source)]
+        return (_series(source) if stem(source) is None else []) or [_single(source)]
     folder = _enter(source)
     if _named(folder, IMAGE_NAMES):
         return [_case_folder(folder)]
@@ -116,6 +120,7 @@ def find_cases(source: Path) -> list[Case]:
         if _kind(name) not in ("segmentation", "prediction") and name not in MASK_NAMES:
             case = name if _is_grand_challenge(folder) else case_id(name)
             cases.append(Case(case, image=path, label=labels.get(case)))
+    cases = cases or _series(source)
     if not cases:
         raise InputError(
             "no case found",
@@ -173,6 +178,22 @@ def _single(path: Path) -> Case:
         return _case_folder(path.absolute().parent, image=path)
     case = _own_id(path, name)
     return Case(case, image=path, label=_labels_beside(_listing(path.absolute().parent)).get(case))
+
+
+def _series(source: Path) -> list[Case]:
+    """The CT series of a DICOM export, under addresses that name no patient; none where it is no such export.
+
+    Raises:
+        InputError: the extra `dicom` is not installed, or no series of the export can be a volume.
+    """
+    if not is_dicom(source):
+        return []
+    found = discover(source)
+    cases = [Case(one.key, image=address(source, one)) for one in found if not one.left_out]
+    if not cases:
+        told = ", ".join(f"{one.key} is {one.left_out}" for one in found[:3]) or "no file's header can be read"
+        raise InputError(f"no CT series that can be a volume: {told}", fix="export the CT itself", path=source)
+    return cases
 
 
 def _own_id(path: Path, name: str) -> str:

@@ -1,4 +1,4 @@
-"""Which module reads and writes an image, by its file name: NIfTI, or MetaImage for `.mha`."""
+"""Which module reads and writes an image, by its name: NIfTI, MetaImage for `.mha`, a DICOM series for `.series`."""
 
 from __future__ import annotations
 
@@ -7,6 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias, Union
 
 from kits_submit.errors import VolumeError
+from kits_submit.files.dicom.codes import Maker
+from kits_submit.files.dicom.discover import SUFFIX as SERIES
+from kits_submit.files.dicom.objects import write_objects
+from kits_submit.files.dicom.stack import SeriesHeader, Stack, open_stack
 from kits_submit.files.metaimage import SUFFIX, MetaHeader, open_metaimage, write_metaimage
 from kits_submit.files.nifti import Nifti, open_nifti, write_nifti
 from kits_submit.types import Array
@@ -14,15 +18,18 @@ from kits_submit.types import Array
 if TYPE_CHECKING:
     from nibabel.nifti1 import Nifti1Header
 
-Header: TypeAlias = Union["Nifti1Header", MetaHeader]
+Header: TypeAlias = Union["Nifti1Header", MetaHeader, SeriesHeader]
+Open: TypeAlias = Nifti | Stack
 
 
-def open_image(path: Path) -> AbstractContextManager[Nifti]:
-    """Open an image of either format.
+def open_image(path: Path) -> AbstractContextManager[Open]:
+    """Open an image of any format.
 
     Raises:
-        VolumeError: as the two do, and for what is no regular file (opening a pipe would wait for ever).
+        VolumeError: as each does, and for what is no regular file (opening a pipe would wait for ever).
     """
+    if path.suffix == SERIES:
+        return open_stack(path)
     if path.exists() and not path.is_file():
         raise VolumeError("not a regular file", fix="give the image itself", path=path)
     return open_metaimage(path) if path.suffix == SUFFIX else open_nifti(path)
@@ -32,5 +39,7 @@ def write_image(path: Path, stored: Array, header: Header, shape: tuple[int, ...
     """Write a uint8 array in stored axes in the format that `header` is of; raises OutputError as the two do."""
     if isinstance(header, MetaHeader):
         write_metaimage(path, stored, header)
+    elif isinstance(header, SeriesHeader):
+        write_objects(path, stored, header, Maker())
     else:
         write_nifti(path, stored, header, shape)

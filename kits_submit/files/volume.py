@@ -19,8 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kits_submit.errors import GeometryError, LabelError, VolumeError
-from kits_submit.files.formats import Header, open_image, write_image
-from kits_submit.files.nifti import Nifti
+from kits_submit.files.formats import Header, Open, open_image, write_image
 from kits_submit.recipe import ORIENTATION
 from kits_submit.types import Affine, Array, Image, Labels, Shape, Spacing
 
@@ -169,7 +168,7 @@ def open_planes(path: Path) -> Iterator[Planes]:
             yield Planes(grid, axis, descending, stream)
 
 
-def _planes(nifti: Nifti, grid: Grid) -> Generator[tuple[int, npt.NDArray[np.float32]], None, None]:
+def _planes(nifti: Open, grid: Grid) -> Generator[tuple[int, npt.NDArray[np.float32]], None, None]:
     last, (_, descending) = grid.stored_shape[2] - 1, grid.slowest
     with closing(nifti.chunks(_CHUNKS_AHEAD)) as chunks:
         for part, chunk in chunks:
@@ -235,7 +234,7 @@ def _not_finite(values: npt.NDArray[np.float32]) -> int:
     return values.size - int(np.count_nonzero(np.isfinite(values)))
 
 
-def _grid(path: Path, nifti: Nifti) -> Grid:
+def _grid(path: Path, nifti: Open) -> Grid:
     return Grid(path, nifti.shape, nifti.affine, nifti.header)
 
 
