@@ -25,7 +25,7 @@ from pathlib import Path
 
 from kits_submit.errors import InputError
 from kits_submit.files.dicom.discover import SUFFIX as SERIES
-from kits_submit.files.dicom.discover import address, discover, is_dicom
+from kits_submit.files.dicom.discover import address, discover, is_dicom, label_files
 
 IMAGE_NAMES = ("imaging",)
 MASK_NAMES = ("segmentation", "aggregated_MAJ_seg", "prediction")
@@ -150,6 +150,8 @@ def list_masks(source: Path) -> list[tuple[str, Path]]:
     """
     if source.is_file():
         name = stem(source)
+        if name is None and is_dicom(source) and (masks := label_files(source)):
+            return masks
         if name is None:
             raise _not_nifti(source)
         return [(_own_id(source, name), source)]
@@ -161,6 +163,8 @@ def list_masks(source: Path) -> list[tuple[str, Path]]:
     found += [(case, path) for case, path in flat if case not in labelled or _kind(stem(path) or "")]
     if not found:
         found = [(case_id(folder.absolute().name), mask) for mask in _named(folder, MASK_NAMES)]
+    if not found and is_dicom(source):
+        found = label_files(source)
     if not found:
         raise InputError(
             "no mask found",
@@ -189,7 +193,8 @@ def _series(source: Path) -> list[Case]:
     if not is_dicom(source):
         return []
     found = discover(source)
-    cases = [Case(one.key, image=address(source, one)) for one in found if not one.left_out]
+    labels = dict(label_files(source))
+    cases = [Case(one.key, address(source, one), labels.get(one.key)) for one in found if not one.left_out]
     if not cases:
         told = ", ".join(f"{one.key} is {one.left_out}" for one in found[:3]) or "no file's header can be read"
         raise InputError(f"no CT series that can be a volume: {told}", fix="export the CT itself", path=source)

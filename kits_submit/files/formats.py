@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, TypeAlias, Union
 from kits_submit.errors import VolumeError
 from kits_submit.files.dicom.codes import Maker
 from kits_submit.files.dicom.discover import SUFFIX as SERIES
+from kits_submit.files.dicom.labels import SUFFIX as LABELS
+from kits_submit.files.dicom.labels import LabelStack, open_labels
 from kits_submit.files.dicom.objects import write_objects
 from kits_submit.files.dicom.stack import SeriesHeader, Stack, open_stack
 from kits_submit.files.metaimage import SUFFIX, MetaHeader, open_metaimage, write_metaimage
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
     from nibabel.nifti1 import Nifti1Header
 
 Header: TypeAlias = Union["Nifti1Header", MetaHeader, SeriesHeader]
-Open: TypeAlias = Nifti | Stack
+Open: TypeAlias = Nifti | Stack | LabelStack
 
 
 def open_image(path: Path) -> AbstractContextManager[Open]:
@@ -32,6 +34,8 @@ def open_image(path: Path) -> AbstractContextManager[Open]:
         return open_stack(path)
     if path.exists() and not path.is_file():
         raise VolumeError("not a regular file", fix="give the image itself", path=path)
+    if path.suffix == LABELS:
+        return open_labels(path)
     return open_metaimage(path) if path.suffix == SUFFIX else open_nifti(path)
 
 

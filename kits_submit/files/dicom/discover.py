@@ -117,6 +117,26 @@ def is_dicom(source: Path) -> bool:
     return any(_has_preamble(place) for place in _places(source))
 
 
+def label_files(source: Path) -> list[tuple[str, Path]]:
+    """Segmentations and RT Structure Sets, as files, by the key of the series that they refer to.
+
+    A file called `prediction_CASE.dcm` is CASE's; one in a zip is not listed, nor one that refers to no series.
+    """
+    found = []
+    for series in discover(source):
+        if series.facts.modality not in ("SEG", "RTSTRUCT"):
+            continue
+        for place in dict.fromkeys(one.place for one in series.slices):
+            if place.member or place.file.name.endswith((".labelmap.dcm", ".sr.dcm")):
+                continue
+            ours = re.fullmatch(r"prediction_(.+)\.dcm", place.file.name)
+            header = read_header(place)
+            refers = "" if header is None else header[0].referenced_series
+            if ours or refers:
+                found.append((ours[1] if ours else series_key(refers), place.file))
+    return sorted(found)
+
+
 @lru_cache(maxsize=4)
 def _discovered(source: Path, _changed: int) -> tuple[Series, ...]:
     facts: dict[str, Facts] = {}

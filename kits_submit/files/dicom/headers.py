@@ -24,7 +24,7 @@ _TAGS = [
     "PatientID", "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "Rows", "Columns", "NumberOfFrames",
     "SamplesPerPixel", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation", "RescaleSlope",
     "RescaleIntercept", "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence",
-    "ReferencedSeriesSequence", "AcquisitionNumber",
+    "ReferencedSeriesSequence", "ReferencedFrameOfReferenceSequence",
 ]  # fmt: skip
 _NATIVE = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1")  # implicit and explicit VR, little endian
 _PIXEL_DATA = b"\xe0\x7f\x10\x00"
@@ -123,7 +123,6 @@ def _facts(found: Any) -> Facts:
     def text(name: str) -> str:
         return str(found.get(name) or "").strip()
 
-    references = found.get("ReferencedSeriesSequence") or []
     return Facts(
         series_uid=text("SeriesInstanceUID"),
         study_uid=text("StudyInstanceUID"),
@@ -136,8 +135,19 @@ def _facts(found: Any) -> Facts:
         number=text("SeriesNumber"),
         patient_id=text("PatientID"),
         samples=int(found.get("SamplesPerPixel") or 1),
-        referenced_series=str(references[0].get("SeriesInstanceUID", "")) if references else "",
+        referenced_series=referenced_series(found),
     )
+
+
+def referenced_series(dataset: Any) -> str:
+    """UID of the series that a Segmentation or a Structure Set was made of; empty where it does not say."""
+    for series in dataset.get("ReferencedSeriesSequence") or []:
+        return str(series.get("SeriesInstanceUID", ""))
+    for frame in dataset.get("ReferencedFrameOfReferenceSequence") or []:
+        for study in frame.get("RTReferencedStudySequence") or []:
+            for series in study.get("RTReferencedSeriesSequence") or []:
+                return str(series.get("SeriesInstanceUID", ""))
+    return ""
 
 
 def _pixels(found: Any, stream: IO[bytes]) -> tuple[int | None, str]:
