@@ -107,7 +107,7 @@ def discover(source: Path) -> tuple[Series, ...]:
     """
     source = source.parent if source.name == "DICOMDIR" else source
     try:
-        return _discovered(source, source.stat().st_mtime_ns)
+        return _discovered(source, _state(source))
     except OSError as error:
         raise InputError(f"cannot be read ({error.strerror})", fix="check the path", path=source) from None
 
@@ -138,7 +138,7 @@ def label_files(source: Path) -> list[tuple[str, Path]]:
 
 
 @lru_cache(maxsize=4)
-def _discovered(source: Path, _changed: int) -> tuple[Series, ...]:
+def _discovered(source: Path, _at: str) -> tuple[Series, ...]:
     facts: dict[str, Facts] = {}
     slices: dict[str, list[Slice]] = {}
     for place in _places(source):
@@ -204,6 +204,24 @@ def _middle(series: Series) -> bytes:
         return series.key.encode()
 
 
+def _state(source: Path) -> str:
+    """A hash of its files' names, sizes and times of change: what was found holds while it stays."""
+    digest = hashlib.sha256()
+    for file in _files(source):
+        state = file.stat()
+        digest.update(f"{file} {state.st_size} {state.st_mtime_ns}\n".encode())
+    return digest.hexdigest()
+
+
+def _files(source: Path) -> Iterator[Path]:
+    if source.stat() and not source.is_dir():
+        yield source
+        return
+    for folder, inner, names in os.walk(source):
+        inner.sort()
+        yield from (path for name in sorted(names) if (path := Path(folder, name)).is_file())
+
+
 def _places(source: Path) -> Iterator[Place]:
     if zipfile.is_zipfile(source):
         try:
@@ -212,12 +230,8 @@ def _places(source: Path) -> Iterator[Place]:
         except zipfile.BadZipFile:
             raise InputError("the zip is damaged", fix="get it again", path=source) from None
         yield from (Place(source, name) for name in names)
-    elif source.is_file():
-        yield Place(source)
     else:
-        for folder, inner, names in os.walk(source):
-            inner.sort()
-            yield from (Place(path) for name in sorted(names) if (path := Path(folder, name)).is_file())
+        yield from (Place(path) for path in _files(source))
 
 
 def _has_preamble(place: Place) -> bool:
