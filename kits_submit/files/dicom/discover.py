@@ -142,7 +142,7 @@ def _discovered(source: Path, _at: str) -> tuple[Series, ...]:
     facts: dict[str, Facts] = {}
     slices: dict[str, list[Slice]] = {}
     for place in _places(source):
-        found = read_header(place)
+        found = read_header(place, facts)
         if found is not None:
             uid = found[0].series_uid
             facts.setdefault(uid, found[0])

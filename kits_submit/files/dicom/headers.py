@@ -6,8 +6,9 @@ Attributes by PS3.3: Image Plane (C.7.6.2), CT Image (C.8.2.1), Multi-frame Func
 from __future__ import annotations
 
 import io
+import math
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -92,8 +93,12 @@ class Facts:
     referenced_series: str
 
 
-def read_header(place: Place) -> tuple[Facts, list[Slice]] | None:
-    """A file's facts and planes; None for what is no DICOM file or whose header cannot be read."""
+def read_header(place: Place, known: Mapping[str, Facts] | None = None) -> tuple[Facts, list[Slice]] | None:
+    """A file's facts and planes; None for what is no DICOM file or whose header cannot be read.
+
+    Args:
+        known: facts by series' UID, which are not read again for another file of that series.
+    """
     pydicom = need()
     try:
         with place.open() as stream:
@@ -101,7 +106,8 @@ def read_header(place: Place) -> tuple[Facts, list[Slice]] | None:
             if found is None or not found.get("SeriesInstanceUID"):
                 return None
             at, trouble = _pixels(found, stream)
-            return _facts(found), list(_slices(found, place, at, trouble))
+            facts = (known or {}).get(str(found.SeriesInstanceUID)) or _facts(found)
+            return facts, list(_slices(found, place, at, trouble))
     except (OSError, EOFError, ValueError, TypeError, AttributeError, KeyError, IndexError, NotImplementedError):
         return None
     except zipfile.BadZipFile:
@@ -176,7 +182,7 @@ def _slices(found: Any, place: Place, at: int | None, trouble: str) -> Iterator[
     shared = (list(found.get("SharedFunctionalGroupsSequence") or []) or [{}])[0]
     groups: list[Any] = per_frame if per_frame else [{}]
     for k, group in enumerate(groups):
-        sources = (group, shared, found)
+        sources: tuple[Any, ...] = (group, shared, found) if per_frame else (found,)
         yield Slice(
             place=place,
             frame=k if per_frame and frames > 0 else None,
@@ -198,11 +204,11 @@ def _slices(found: Any, place: Place, at: int | None, trouble: str) -> Iterator[
 def _numbers(sources: tuple[Any, ...], sequence: str, name: str, count: int) -> tuple[float, ...]:
     """Of the frame's own group, the shared one, or the file itself; empty where it is nowhere or of another length."""
     for source in sources:
-        inner = source.get(sequence)
+        inner = source.get(sequence) if len(sources) > 1 else None  # functional groups are of multi-frame files alone
         value = inner[0].get(name) if inner else source.get(name)
         if value is not None and value != "":
-            numbers = tuple(float(v) for v in np.ravel(value))
-            return numbers if len(numbers) == count and bool(np.isfinite(numbers).all()) else ()
+            numbers = (float(value),) if count == 1 else tuple(float(v) for v in value)
+            return numbers if len(numbers) == count and all(map(math.isfinite, numbers)) else ()
     return ()
 
 
