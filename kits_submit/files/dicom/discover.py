@@ -54,10 +54,8 @@ class Series:
     @property
     def phase(self) -> str:
         """A guess of the contrast's phase by what the series is called; `?` where nothing tells."""
-        told = f"{self.facts.description} {self.facts.protocol}".lower()
-        return next(
-            (phase for phase, pattern in _PHASES if re.search(pattern, self.facts.description.lower())), ""
-        ) or (next((phase for phase, pattern in _PHASES if re.search(pattern, told)), "?"))
+        named = (self.facts.description.lower(), self.facts.protocol.lower())
+        return next((phase for name in named for phase, pattern in _PHASES if re.search(pattern, name)), "?")
 
     @property
     def why_not(self) -> str:

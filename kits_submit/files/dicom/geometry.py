@@ -122,6 +122,8 @@ def _refuse_mixed(slices: list[Slice]) -> None:
     if not np.allclose(lengths, 1, atol=1e-2) or abs(np.dot(axes[:3], axes[3:])) > 1e-2:
         raise GeometryError(f"its directions {axes} are no two unit vectors at right angles", fix="export it again")
     for one in slices:
+        if (one.shape, one.axes, one.spacing_mm) == (shape, axes, spacing):
+            continue
         if one.shape != shape:
             what = f"has {one.shape[0]} x {one.shape[1]} voxels, the others {shape[0]} x {shape[1]}"
         elif not np.allclose(one.axes, axes, atol=_SAME_DIRECTION):
