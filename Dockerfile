@@ -1,17 +1,19 @@
 # kits-submit: /input -> /output, torch-free, non-root, offline.
 #   docker build -t kits-submit .                          NVIDIA GPU (CUDA 12) or CPU
 #   docker build -t kits-submit --build-arg RUNTIME=cpu .  CPU alone: ONNX Runtime and OpenVINO, a fraction of the size
+#   docker build -t kits-submit --build-arg EXTRAS=dicom .  DICOM series in /input too
 # `make image MODEL=build/kits.onnx` bakes in another model; one mounted at /opt/ml/model comes before the baked one.
 # What it answers to: kits_submit/container.py. Is this machine fit? docker run --rm [--gpus all] kits-submit doctor
 ARG BASE_IMAGE=python:3.11.11-slim-bookworm
 
 FROM ${BASE_IMAGE} AS build
 ARG RUNTIME=gpu
+ARG EXTRAS=
 WORKDIR /src
 COPY pyproject.toml setup.py requirements.lock ./
 COPY docker docker
 RUN python3 -m venv /opt/venv \
- && python3 docker/requirements.py "${RUNTIME}" > /tmp/requirements.txt \
+ && python3 docker/requirements.py "${RUNTIME}" "${EXTRAS}" > /tmp/requirements.txt \
  && /opt/venv/bin/python -m pip install --no-cache-dir --no-compile --disable-pip-version-check --constraint requirements.lock --requirement /tmp/requirements.txt
 COPY README.md LICENSE ./
 COPY kits_submit kits_submit

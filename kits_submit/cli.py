@@ -70,6 +70,10 @@ COMMANDS = {
         "kits_submit.commands.view", "view_command",
         "Look at one case at full resolution: a viewer in the browser, served to this machine alone until Ctrl-C.",
     ),
+    "series": Command(
+        "kits_submit.commands.series", "series_command",
+        "List the series of a DICOM export: slices, spacing, phase, and why one cannot be segmented.",
+    ),
     "phantom": Command(
         "kits_submit.commands.phantom", "phantom_command",
         "Draw synthetic KiTS cases: an abdomen with kidneys, cysts and tumors, in KiTS's own layout and geometry.",

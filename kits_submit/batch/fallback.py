@@ -14,7 +14,8 @@ import numpy as np
 from kits_submit.batch.outcome import CaseResult
 from kits_submit.errors import BudgetError, GeometryError, KitsError, VolumeError
 from kits_submit.files.cases import Case
-from kits_submit.files.volume import read_grid, write_labels
+from kits_submit.files.masks import write_mask
+from kits_submit.files.volume import read_grid
 
 _FORGIVEN = {kind.exit_code for kind in (VolumeError, GeometryError, BudgetError)}
 
@@ -34,7 +35,7 @@ class Background:
             return result
         try:
             grid = read_grid(image)
-            write_labels(self._output / case.target, np.zeros(grid.shape, np.uint8), grid)
+            write_mask(self._output / case.target, np.zeros(grid.shape, np.uint8), grid)
         except KitsError:
             return result
         return replace(result, status="background", prediction=case.target.name)

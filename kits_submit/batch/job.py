@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,9 @@ from kits_submit.batch.outcome import NO_KIDNEY, CaseResult
 from kits_submit.channels import Ahead, Worker
 from kits_submit.errors import InputError, KitsError, VolumeError
 from kits_submit.files.cases import Case
-from kits_submit.files.volume import open_planes, write_labels
+from kits_submit.files.dicom.codes import Maker
+from kits_submit.files.masks import write_mask
+from kits_submit.files.volume import open_planes
 from kits_submit.inference.clock import Clock
 from kits_submit.inference.pipeline import Head, labelled, prepared
 from kits_submit.inference.restore import Slab
@@ -32,7 +34,14 @@ class Job:
     batch's own thread alone fills it.
     """
 
-    def __init__(self, case: Case, recipe: Recipe, hu_offset: float = 0.0) -> None:
+    def __init__(
+        self,
+        case: Case,
+        recipe: Recipe,
+        hu_offset: float = 0.0,
+        maker: Maker | None = None,
+        also: Collection[str] = (),
+    ) -> None:
         self.case = case
         self.clock = Clock()
         self.reader: Ahead[Any] | None = None
@@ -43,6 +52,7 @@ class Job:
         self._recipe = recipe
         self._hu_offset = hu_offset
         self._seen = Seen()
+        self._maker, self._also = maker, also
         self._head: Head | None = None
         self._started = 0.0
 
@@ -72,7 +82,7 @@ class Job:
         def finish(slabs: Iterator[Slab]) -> Written:
             mask = labelled(slabs, head, self._recipe, self.clock)
             with self.clock.stage("write"):
-                write_labels(output / self.case.target, mask.labels, mask.grid)
+                write_mask(output / self.case.target, mask.labels, mask.grid, self._maker, self._also)
             return self.case.target.name, mask.volumes_ml(self._recipe), round(mask.contradicted_ml, 3)
 
         return Worker(finish, _SLABS_BEHIND)

@@ -22,6 +22,8 @@ from kits_submit.batch.manifest import Provenance
 from kits_submit.batch.outcome import CaseResult, Watcher, result_of_entry
 from kits_submit.errors import OutputError
 from kits_submit.files.cases import Case
+from kits_submit.files.dicom.discover import SUFFIX as SERIES
+from kits_submit.files.dicom.discover import series_content
 from kits_submit.files.output import MANIFEST
 
 _State = tuple[int, int, int]  # of a file: inode, size, time of change
@@ -135,7 +137,7 @@ class Ledger(Watcher):
         if image is None or self._states[case] is None:
             return {}
         try:
-            content = _sha256(image)
+            content = series_content(image) if image.suffix == SERIES else _sha256(image)
             mask = _sha256(self._output / self._cases[case].target)
         except OSError:
             return {}
@@ -144,9 +146,11 @@ class Ledger(Watcher):
         return {"key": hashlib.sha256(f"{content} {self._provenance.key}".encode()).hexdigest(), "mask_sha256": mask}
 
 
-def _state(path: Path | None) -> _State | None:
+def _state(path: Path | None) -> _State | str | None:
     if path is None:
         return None
+    if path.suffix == SERIES:
+        return series_content(path)
     try:
         found = path.stat()
     except OSError:

@@ -6,7 +6,7 @@ go on.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -18,6 +18,7 @@ from kits_submit.engine.model import Model
 from kits_submit.engine.select import Selection
 from kits_submit.errors import DeviceError
 from kits_submit.files.cases import Case
+from kits_submit.files.dicom.codes import Maker
 from kits_submit.inference.answers import NotFinite
 from kits_submit.inference.patches import PatchPlan
 from kits_submit.inference.pipeline import Head, answered, network_of
@@ -37,6 +38,7 @@ def run_cases(
     jobs: int = 1,
     amend: Amend | None = None,
     hu_offset: float = 0.0,
+    also: Collection[str] = (),
 ) -> list[CaseResult]:
     """Each case's result.
 
@@ -48,10 +50,11 @@ def run_cases(
         plan: another patch plan than the Recipe's.
         amend: what becomes of a result before anybody is told.
         hu_offset: added to each value of an image that is not stored in HU.
+        also: as `kits_submit.files.masks.write_mask`.
     """
     told = watcher or Watcher()
     with _Batch(output, model, selection, told, plan or PatchPlan.of(model.recipe), jobs, amend, hu_offset) as batch:
-        return batch.run(cases)
+        return batch.run(cases, also)
 
 
 class _Batch:
@@ -84,8 +87,9 @@ class _Batch:
         for job in self._under_way:
             job.close()
 
-    def run(self, cases: Sequence[Case]) -> list[CaseResult]:
-        coming = [Job(case, self._model.recipe, self._hu_offset) for case in cases]
+    def run(self, cases: Sequence[Case], also: Collection[str] = ()) -> list[CaseResult]:
+        recipe = self._model.recipe
+        coming = [Job(case, recipe, self._hu_offset, Maker(recipe.labels, self._model.sha256), also) for case in cases]
         for i, job in enumerate(coming):
             for near in coming[i : i + 1 + self._jobs]:
                 if near.reader is None:

@@ -48,7 +48,16 @@ class OnFailure(StrEnum):
 
 
 class Names(StrEnum):
-    """How masks are called."""
+    """How cases and their masks are called."""
 
     kits = "kits"
     source = "source"
+    patient = "patient"
+
+
+class Also(StrEnum):
+    """What to write of a DICOM series beside its Segmentation."""
+
+    nifti = "nifti"
+    labelmap = "labelmap"
+    sr = "sr"

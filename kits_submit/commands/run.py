@@ -7,12 +7,21 @@ from typing import Annotated
 
 import typer
 
-from kits_submit.commands.options import Device, DeviceOption, ModelOption, Names, OnFailure, ScoredBy, ThreadsOption
+from kits_submit.commands.options import (
+    Also,
+    Device,
+    DeviceOption,
+    ModelOption,
+    Names,
+    OnFailure,
+    ScoredBy,
+    ThreadsOption,
+)
 from kits_submit.places import DEFAULT_MODEL
 
 
 def run_command(
-    source: Annotated[Path, typer.Argument(metavar="INPUT", help="Folder of KiTS cases, or one image.")],
+    source: Annotated[Path, typer.Argument(metavar="INPUT", help="Folder of KiTS cases, an image, or a DICOM export.")],
     output: Annotated[Path, typer.Argument(metavar="OUTPUT", help="Folder for masks, scores and run.json.")],
     *,
     model: ModelOption = DEFAULT_MODEL,
@@ -61,6 +70,12 @@ def run_command(
     report: Annotated[
         bool, typer.Option("--report", help="Also write report.html: one page to look at, with the scans in it.")
     ] = False,
+    series: Annotated[
+        list[str] | None, typer.Option(help="Of a DICOM export, this series alone: its UID, or its name in the table.")
+    ] = None,
+    also: Annotated[
+        list[Also] | None, typer.Option(help="Of a DICOM series, beside its Segmentation; may be given more than once.")
+    ] = None,
 ) -> None:
     """Segment each case of INPUT, write masks on the input's exact grid, and score them where labels are.
 
@@ -71,6 +86,6 @@ def run_command(
     request = Request(
         source, output, model, labels, device.value, None if protocol is None else protocol.value, on_failure, upload,
         fresh, memory_check, require_gpu, jobs, patch, margin, overlap, pictures, report, judged, hu_offset, threads,
-        names, as_json,
+        names, as_json, tuple(series or ()), tuple(also or ()),
     )  # fmt: skip
     raise typer.Exit(Session(request).run())

@@ -23,6 +23,7 @@ from kits_submit.commands.options import Names, OnFailure
 from kits_submit.commands.plan import patch_plan
 from kits_submit.commands.protocol import contradictions, protocol_for, refuse_unknown_labels, round_for
 from kits_submit.commands.report import report_of
+from kits_submit.commands.series import chosen
 from kits_submit.console import close, say, show, show_json, width
 from kits_submit.engine.model import load_model
 from kits_submit.engine.select import select_engine
@@ -73,6 +74,8 @@ class Request:
     threads: int | None = None
     names: Names = Names.kits
     as_json: bool = False
+    series: tuple[str, ...] = ()
+    also: tuple[str, ...] = ()
 
 
 class Session:
@@ -86,7 +89,12 @@ class Session:
         self._request = request
         if request.protocol is not None:
             Settings(request.protocol)
-        found = find_cases(request.source, request.output)
+        found, unfit = chosen(
+            find_cases(request.source, request.output), request.source, request.series,
+            names=request.names is Names.patient,
+        )  # fmt: skip
+        for line in unfit:
+            say(f"note: {line}")
         self._cases = [replace(case, keeps_name=request.names is Names.source) for case in found]
         self._images = {case.case_id: case.image for case in self._cases}
         self._truths = _truths(self._cases, request.labels)
@@ -148,6 +156,7 @@ class Session:
                 run_cases(
                     fitting, self._request.output, by.model, by.selection, watcher,
                     plan=by.plan, jobs=self._request.jobs, amend=amend, hu_offset=by.hu_offset,
+                    also=self._request.also,
                 )  # fmt: skip
 
     def _unnameable(self, cases: Sequence[Case]) -> list[CaseResult]:

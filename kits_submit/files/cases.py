@@ -24,6 +24,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kits_submit.errors import InputError
+from kits_submit.files.dicom.discover import SUFFIX as SERIES
+from kits_submit.files.dicom.discover import address, discover, is_dicom, label_files
 from kits_submit.files.elsewhere import images_elsewhere
 from kits_submit.files.names import (
     IMAGE_NAMES,
@@ -85,6 +87,8 @@ def prediction_path(case: str, image: Path) -> Path:
 
     `prediction_00042.nii.gz`; for a Grand Challenge image `images/kidney-tumor-and-cyst/` and the image's own name.
     """
+    if image.suffix == SERIES:
+        return Path(prediction_name(case, ".dcm"))
     if _suffix(image) == ".mha" and _is_grand_challenge(image.parent):
         return GRAND_CHALLENGE_MASKS / image.name
     return Path(prediction_name(case, _suffix(image)))
@@ -105,7 +109,7 @@ def find_cases(source: Path, output: Path | None = None) -> list[Case]:
         InputError: nothing there, no case in it, or one case twice.
     """
     if source.is_file():
-        return [_single(source)]
+        return (_series(source) if stem(source) is None else []) or [_single(source)]
     folder = enter(source)
     if _named(folder, IMAGE_NAMES):
         return [_case_folder(folder)]
@@ -118,6 +122,7 @@ def find_cases(source: Path, output: Path | None = None) -> list[Case]:
         if kind(name) not in ("segmentation", "prediction") and name not in MASK_NAMES and not belongs(name, names):
             case = name if _is_grand_challenge(folder) else case_id(name)
             cases.append(Case(case, image=path, label=labels.get(case)))
+    cases = cases or _series(source)
     if not cases:
         raise InputError(
             "no case found",
@@ -148,6 +153,8 @@ def list_masks(source: Path) -> list[tuple[str, Path]]:
     """
     if source.is_file():
         name = stem(source)
+        if name is None and is_dicom(source) and (masks := label_files(source)):
+            return masks
         if name is None:
             raise _not_nifti(source)
         return [(_own_id(source, name), source)]
@@ -159,6 +166,8 @@ def list_masks(source: Path) -> list[tuple[str, Path]]:
     found += [(case, path) for case, path in flat if case not in labelled or kind(stem(path) or "")]
     if not found:
         found = [(case_id(folder.absolute().name), mask) for mask in _named(folder, MASK_NAMES)]
+    if not found and is_dicom(source):
+        found = label_files(source)
     if not found:
         raise InputError(
             "no mask found",
@@ -176,6 +185,23 @@ def _single(path: Path) -> Case:
         return _case_folder(path.absolute().parent, image=path)
     case = _own_id(path, name)
     return Case(case, image=path, label=_labels_beside(_listing(path.absolute().parent)).get(case))
+
+
+def _series(source: Path) -> list[Case]:
+    """The CT series of a DICOM export, under addresses that name no patient; none where it is no such export.
+
+    Raises:
+        InputError: the extra `dicom` is not installed, or no series of the export can be a volume.
+    """
+    if not is_dicom(source):
+        return []
+    found = discover(source)
+    labels = dict(label_files(source))
+    cases = [Case(one.key, address(source, one), labels.get(one.key)) for one in found if not one.left_out]
+    if not cases:
+        told = ", ".join(f"{one.key} is {one.left_out}" for one in found[:3]) or "no file's header can be read"
+        raise InputError(f"no CT series that can be a volume: {told}", fix="export the CT itself", path=source)
+    return cases
 
 
 def _own_id(path: Path, name: str) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from kits_submit.errors import InputError
 from kits_submit.files.cases import Case, enter
+from kits_submit.files.dicom.discover import SUFFIX as SERIES
 from kits_submit.files.names import kind, stem
 
 _NO_IMAGE = (
@@ -25,8 +26,8 @@ def left_out(source: Path, output: Path, cases: Sequence[Case], labels: Collecti
         output: the folder that this program writes into.
         labels: the label maps that cases are scored against.
     """
-    if source.is_file():
-        return ""
+    if source.is_file() or any(case.image and case.image.suffix == SERIES for case in cases):
+        return ""  # what is no series of an export is told by `kits_submit.commands.series`
     try:
         folder = enter(source)
         entries = sorted(Path(entry.path) for entry in os.scandir(folder) if not entry.name.startswith("."))

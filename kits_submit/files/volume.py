@@ -19,8 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kits_submit.errors import GeometryError, LabelError, VolumeError
-from kits_submit.files.formats import Header, open_image, write_image
-from kits_submit.files.nifti import Nifti
+from kits_submit.files.formats import Header, Open, open_image, write_image
 from kits_submit.files.oddities import SHEARED, cosines, geometry_notes
 from kits_submit.recipe import ORIENTATION
 from kits_submit.types import Affine, Array, Image, Labels, Shape, Spacing
@@ -194,7 +193,7 @@ def open_planes(path: Path, hu_offset: float = 0.0) -> Iterator[Planes]:
 
 
 def _planes(
-    nifti: Nifti, grid: Grid, scaling: tuple[float, float] | None
+    nifti: Open, grid: Grid, scaling: tuple[float, float] | None
 ) -> Generator[tuple[int, npt.NDArray[np.float32]], None, None]:
     last, (_, descending) = grid.stored_shape[2] - 1, grid.slowest
     with closing(nifti.chunks(_CHUNKS_AHEAD)) as chunks:
@@ -268,7 +267,7 @@ def _not_finite(values: npt.NDArray[np.float32]) -> int:
     return values.size - int(np.count_nonzero(np.isfinite(values)))
 
 
-def _grid(path: Path, nifti: Nifti) -> Grid:
+def _grid(path: Path, nifti: Open) -> Grid:
     notes = (*nifti.notes, *geometry_notes(nifti.affine, nifti.header))
     return Grid(path, nifti.shape, nifti.affine, nifti.header, notes)
 
