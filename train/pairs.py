@@ -10,6 +10,8 @@ import numpy as np
 from evaluation.masks.geometry import check_same_grid
 from kits_submit.errors import InputError, LabelError
 from kits_submit.files.cases import Case
+from kits_submit.files.dicom.discover import SUFFIX as SERIES
+from kits_submit.files.dicom.discover import series_content
 from kits_submit.files.volume import read_grid, read_labels, read_volume
 from kits_submit.labels import CYST, KIDNEY, LabelSet
 from kits_submit.types import Image, Labels, Spacing
@@ -58,9 +60,12 @@ def files_of(case: Case) -> tuple[Path, Path]:
 
 
 def content_hash(case: Case) -> str:
-    """sha256 over the bytes of a case's image and label files."""
+    """sha256 over the bytes of a case's image and label files; of a DICOM series over its files' names and states."""
     digest = hashlib.sha256()
     for path in files_of(case):
+        if path.suffix == SERIES:
+            digest.update(series_content(path).encode())
+            continue
         with path.open("rb") as stream:
             digest.update(hashlib.file_digest(stream, "sha256").digest())
     return digest.hexdigest()

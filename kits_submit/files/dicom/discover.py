@@ -33,7 +33,7 @@ _PHASES = (
     ("excretory", r"excret|urogr|delay|sp[äa]t|\b[5-9] ?min"),
     ("nephrographic", r"nephro|\b(90|100|110|120) ?s"),
     ("portal venous", r"portal|venous|ven[oö]s|\bpv\b|\b(60|65|70|75|80) ?s"),
-    ("arterial", r"arter|cortico|angio|\bcta\b|\b(25|30|35|40) ?s"),
+    ("arterial", r"arter|cortico|(?<!non-)angio|\bcta\b|\b(25|30|35|40) ?s"),
 )
 
 

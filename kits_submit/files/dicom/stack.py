@@ -102,8 +102,7 @@ def open_stack(path: Path) -> Iterator[Stack]:
 def shifted(plane: npt.NDArray[np.float32], shift: float, rows: int) -> npt.NDArray[np.float32]:
     """A plane moved down by `shift` rows into one of `rows` rows, linear between two, air around it.
 
-    By 1.25 rows, row 3 of the result is 0.75 of row 2 - 0.25 ... : row r takes 0.75 of source row r - 1 and 0.25 of
-    source row r - 2.
+    By 1.25 rows, row r of the result takes 0.75 of the plane's row r - 1 and 0.25 of its row r - 2.
     """
     whole, part = int(shift // 1), np.float32(shift % 1)
     out = np.full((rows, plane.shape[1]), np.float32(_AIR_HU))

@@ -186,6 +186,34 @@ def test_structure_set_is_a_label_map(tmp_path: Path) -> None:
     assert find_masks(tmp_path) == {case.case_id: path}
 
 
+def test_training_reads_a_series_with_its_structure_set(tmp_path: Path) -> None:
+    from kits_submit.labels import KITS23
+    from train.pairs import content_hash, read_pair
+
+    structure_set(tmp_path, write_series(tmp_path / "ct"))
+    (case,) = find_cases(tmp_path)
+    hu, labels, spacing_mm = read_pair(case, KITS23)
+    assert hu.shape == labels.shape
+    np.testing.assert_allclose(spacing_mm, (2.0, 0.9, 0.8), rtol=1e-6)
+    assert len(content_hash(case)) == 64
+
+
+def test_other_makers_leave_empty_frames_out(seg: Path) -> None:
+    """Then the grid is that of the series beside it."""
+    import highdicom
+
+    source = [pydicom.dcmread(path) for path in files_of(seg.parent / "ct")]
+    ours = highdicom.seg.segread(seg)
+    told = [ours.get_segment_description(number) for number in (1, 2, 3)]
+    other = highdicom.seg.Segmentation(
+        source, as_stored(), "BINARY", told, "1.2.3.4", 1, "1.2.3.5", 1, "Other", "Other", "1", "1"
+    )
+    path = seg.parent / "other.dcm"
+    other.save_as(path)
+    assert len(other.PerFrameFunctionalGroupsSequence) < 18
+    np.testing.assert_array_equal(read_labels(path).voxels, mask())
+
+
 def test_structure_set_of_other_organs_or_without_its_series(tmp_path: Path) -> None:
     source = write_series(tmp_path / "ct")
     with pytest.raises(LabelError, match="no region is a kidney"):
