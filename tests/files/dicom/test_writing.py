@@ -20,7 +20,7 @@ from kits_submit.errors import GeometryError, LabelError
 from kits_submit.files.cases import find_cases, find_masks
 from kits_submit.files.dicom.codes import Maker
 from kits_submit.files.dicom.contours import filled
-from kits_submit.files.masks import write_prediction
+from kits_submit.files.masks import write_mask
 from kits_submit.files.volume import read_grid, read_labels
 from kits_submit.types import Labels
 from tests.conftest import write_threshold_model
@@ -39,7 +39,9 @@ def mask() -> Labels:
 def written(folder: Path, source: Path, also: tuple[str, ...] = ()) -> Path:
     (case,) = find_cases(source)
     assert case.image is not None
-    return write_prediction(folder, case.case_id, mask(), read_grid(case.image), Maker(model="ab" * 32), also)
+    path = folder / case.target
+    write_mask(path, mask(), read_grid(case.image), Maker(model="ab" * 32), also)
+    return path
 
 
 @pytest.fixture
@@ -129,7 +131,8 @@ def test_tilted_series_keeps_its_slices(tmp_path: Path) -> None:
     grid = read_grid(case.image)
     labels = np.zeros(grid.shape, np.uint8)
     labels[:, 12:20, 5:9] = 1
-    path = write_prediction(tmp_path, "x", labels, grid, Maker(), ("nifti",))
+    path = tmp_path / "prediction_x.dcm"
+    write_mask(path, labels, grid, Maker(), ("nifti",))
     ds = pydicom.dcmread(path)
     assert (ds.Rows, ds.Columns) == (40, 48)
     frames = placed(ds.pixel_array, ds)
