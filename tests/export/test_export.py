@@ -18,7 +18,7 @@ from export.verify import ParityReport, ShapeParity, compare, demand_parity, ver
 from kits_submit.engine.crop import METADATA_KEY as CROP_KEY
 from kits_submit.engine.model import load_model
 from kits_submit.engine.onnxruntime import OnnxRuntimeEngine
-from kits_submit.errors import InputError, ModelError
+from kits_submit.errors import InputError, ModelError, UsageError
 from kits_submit.recipe import METADATA_KEY, Recipe
 from tests.conftest import ROOT
 from train.fit.checkpoint import Checkpoint, save_checkpoint
@@ -87,7 +87,7 @@ def test_another_patch_plan_is_the_recipe_s(exported: Exported, tmp_path: Path) 
     recipe = load_model(out).recipe
     assert (recipe.patch, recipe.margin) == ((20, 24, 24), (4, 4, 0))
     assert recipe.provenance["patch_plan"] == "(20, 24, 24), (4, 4, 0), given at export"
-    with pytest.raises(InputError, match="multiples of 4"):
+    with pytest.raises(UsageError, match="multiples of 4"):
         export_command(exported.path.parents[1], out, patch="20,24,25")
     assert load_model(out).recipe == recipe
 
