@@ -12,7 +12,7 @@ from evaluation.tables.table import as_document
 from kits_submit.errors import InputError
 from kits_submit.files.cases import find_cases
 from kits_submit.labels import KITS19, KITS23
-from kits_submit.report.build import CaseFiles, Request, build_report
+from kits_submit.report.page.build import CaseFiles, Request, build_report
 
 _TWO_CLASSES = ("paper", "kits19")  # protocols whose predictions hold kidney and tumor alone
 

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from evaluation.kits import badness
 from evaluation.tables.layout import label, shown, signed
-from kits_submit.report.cohort import Cohort, Column, Entry, Interval, Scores
-from kits_submit.report.html import table
-from kits_submit.report.page import CasePages, write_report
-from kits_submit.report.plots import Dot, differences, ranks
+from kits_submit.report.page.cohort import Cohort, Column, Entry, Interval, Scores
+from kits_submit.report.page.html import table
+from kits_submit.report.page.page import CasePages, write_report
+from kits_submit.report.page.plots import Dot, differences, ranks
 
 if TYPE_CHECKING:
     from evaluation.decisions.compare import Change, Comparison

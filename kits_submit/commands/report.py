@@ -14,9 +14,9 @@ from kits_submit.places import DEFAULT_MODEL
 
 if TYPE_CHECKING:
     from kits_submit.labels import LabelSet
-    from kits_submit.report.build import CaseFiles
-    from kits_submit.report.cohort import Scores
-    from kits_submit.report.page import CasePages
+    from kits_submit.report.page.build import CaseFiles
+    from kits_submit.report.page.cohort import Scores
+    from kits_submit.report.page.page import CasePages
     from kits_submit.report.scene import Scene
 
 _MANIFEST, _SCORES = "run.json", "scores.json"
@@ -45,7 +45,7 @@ def report_command(
     Opens from disk, asks no network for anything. Where it would pass 30 MB, cases are pages in a folder beside it.
     """
     from kits_submit.console import say
-    from kits_submit.report.training import is_training, watch_training, write_training
+    from kits_submit.report.page.training import is_training, watch_training, write_training
 
     target = out or output / "report.html"
     if not output.is_dir():
@@ -79,9 +79,9 @@ def report_of(
     """
     from evaluation.tables.page import page_scores
     from kits_submit.console import say
-    from kits_submit.report.build import Request, build_report
-    from kits_submit.report.cohort import Scores as NoScores
-    from kits_submit.report.making import making_html
+    from kits_submit.report.page.build import Request, build_report
+    from kits_submit.report.page.cohort import Scores as NoScores
+    from kits_submit.report.page.making import making_html
 
     run = read_json(output / _MANIFEST)
     found: Scores = NoScores() if not scores else page_scores(scores)
@@ -136,7 +136,7 @@ def _report_run(
 def _files(output: Path, run: Mapping[str, Any], images: Path | None, labels: Path | None) -> list[CaseFiles]:
     """Each case that the run tells of, or that has a mask in its folder."""
     from kits_submit.files.cases import find_cases, find_masks
-    from kits_submit.report.build import CaseFiles
+    from kits_submit.report.page.build import CaseFiles
 
     told = {str(entry["case"]): entry.get("prediction") for entry in run.get("cases") or ()}
     masks = {case: path for case, name in told.items() if (path := _mask(output, name)) is not None}

@@ -34,8 +34,8 @@ from kits_submit.files.output import SCORES, output_folder
 from kits_submit.files.targets import check_targets, name_error
 from kits_submit.files.upload import ARCHIVE, write_upload
 from kits_submit.files.volume import read_grid
-from kits_submit.report.build import CaseFiles
-from kits_submit.report.making import command_line
+from kits_submit.report.page.build import CaseFiles
+from kits_submit.report.page.making import command_line
 from kits_submit.report.pictures import draw_picture, write_picture
 from kits_submit.report.progress import Progress
 from kits_submit.report.tables import case_table

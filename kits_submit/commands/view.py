@@ -29,8 +29,8 @@ def view_command(
     from kits_submit.console import say
     from kits_submit.files.cases import find_cases
     from kits_submit.labels import KITS23
-    from kits_submit.report.server import LocalServer
-    from kits_submit.report.viewing import viewer_contents
+    from kits_submit.report.viewer.server import LocalServer
+    from kits_submit.report.viewer.viewing import viewer_contents
 
     found = find_cases(case)
     if len(found) != 1:

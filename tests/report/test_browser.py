@@ -15,8 +15,8 @@ from PIL import Image
 
 from kits_submit.commands.report import report_command
 from kits_submit.labels import KITS23, TUMOR
-from kits_submit.report.server import LocalServer
-from kits_submit.report.viewing import viewer_contents
+from kits_submit.report.viewer.server import LocalServer
+from kits_submit.report.viewer.viewing import viewer_contents
 from tests.conftest import save
 from tests.report.scenes import EVIL, write_run
 

@@ -14,13 +14,13 @@ import pytest
 from kits_submit.commands.report import report_command
 from kits_submit.errors import InputError
 from kits_submit.labels import KIDNEY, KITS19, TUMOR
-from kits_submit.report.case_page import view_case
-from kits_submit.report.cohort import Cohort
 from kits_submit.report.findings import errors_of, lesions_of
-from kits_submit.report.packing import majority, pack
-from kits_submit.report.page import CasePages, write_report
+from kits_submit.report.page.case_page import view_case
+from kits_submit.report.page.cohort import Cohort
+from kits_submit.report.page.page import CasePages, write_report
+from kits_submit.report.page.training import write_training
 from kits_submit.report.scene import Scene
-from kits_submit.report.training import write_training
+from kits_submit.report.viewer.packing import majority, pack
 from tests.report.scenes import EVIL, SPACING, volumes, write_run
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from kits_submit.report.server import Content, LocalServer
+from kits_submit.report.viewer.server import Content, LocalServer
 
 
 @pytest.fixture

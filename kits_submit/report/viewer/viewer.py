@@ -8,10 +8,10 @@ from typing import Any
 
 from kits_submit.report.colours import ERRORS, colours, lighter
 from kits_submit.report.findings import Finding
-from kits_submit.report.html import asset, data_island, esc, script_text
-from kits_submit.report.packing import Packed
+from kits_submit.report.page.html import asset, data_island, esc, script_text
 from kits_submit.report.planes import place
 from kits_submit.report.scene import Scene
+from kits_submit.report.viewer.packing import Packed
 
 NIIVUE = "niivue-0.69.0.umd.js.gz"
 _VIEWS = (

@@ -10,10 +10,10 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from kits_submit.report.cohort import Cohort, Column, Entry
-from kits_submit.report.html import esc
-from kits_submit.report.page import CasePages, write_report
-from kits_submit.report.plots import curves
+from kits_submit.report.page.cohort import Cohort, Column, Entry
+from kits_submit.report.page.html import esc
+from kits_submit.report.page.page import CasePages, write_report
+from kits_submit.report.page.plots import curves
 
 _LOSS, _VALIDATION, _SCORES = "loss.csv", "validation.csv", "scores.csv"
 _PICTURES = (("montage.png", "Held-out cases: truth in full lines, prediction in broken ones"),)

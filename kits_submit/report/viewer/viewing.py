@@ -11,11 +11,11 @@ from kits_submit.errors import GeometryError
 from kits_submit.files.volume import read_labels, read_volume
 from kits_submit.labels import LabelSet
 from kits_submit.report.colours import colours, lighter
-from kits_submit.report.html import data_island, document, esc
-from kits_submit.report.packing import pack
+from kits_submit.report.page.html import data_island, document, esc
 from kits_submit.report.scene import Scene, read_scene
-from kits_submit.report.server import Content
-from kits_submit.report.viewer import library, scripts, viewer_facts, viewer_html
+from kits_submit.report.viewer.packing import pack
+from kits_submit.report.viewer.server import Content
+from kits_submit.report.viewer.viewer import library, scripts, viewer_facts, viewer_html
 
 _NIFTI = "application/octet-stream"
 

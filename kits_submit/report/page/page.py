@@ -7,11 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from kits_submit.atomic import write_text
-from kits_submit.report.case_page import CaseView
-from kits_submit.report.cohort import Cohort, cases_table
-from kits_submit.report.html import document, esc, script_text
-from kits_submit.report.plots import against_size, bland_altman, distribution
-from kits_submit.report.viewer import library, scripts
+from kits_submit.report.page.case_page import CaseView
+from kits_submit.report.page.cohort import Cohort, cases_table
+from kits_submit.report.page.html import document, esc, script_text
+from kits_submit.report.page.plots import against_size, bland_altman, distribution
+from kits_submit.report.viewer.viewer import library, scripts
 
 MOST_BYTES = 30_000_000
 _TURN = (

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from kits_submit.report.html import esc, facts, table
+from kits_submit.report.page.html import esc, facts, table
 
 _CARD = "MODEL_CARD.md"
 

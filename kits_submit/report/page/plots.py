@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kits_submit.report.cohort import Cohort, Column, Entry
-from kits_submit.report.html import esc
+from kits_submit.report.page.cohort import Cohort, Column, Entry
+from kits_submit.report.page.html import esc
 
 STAGES_MM = (("T1a", 0.0), ("T1b", 40.0), ("T2", 70.0))  # largest diameter: TNM's 4 and 7 cm
 

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 from kits_submit.report.colours import ERROR_WORDS, ERRORS
 from kits_submit.report.findings import Finding
-from kits_submit.report.html import esc, facts, image
-from kits_submit.report.packing import Packed, pack
+from kits_submit.report.page.html import esc, facts, image
 from kits_submit.report.pictures import strip, three_planes, view_box
 from kits_submit.report.planes import WINDOW_HU, place
 from kits_submit.report.scene import Scene
-from kits_submit.report.viewer import viewer_data, viewer_html
+from kits_submit.report.viewer.packing import Packed, pack
+from kits_submit.report.viewer.viewer import viewer_data, viewer_html
 from kits_submit.types import Shape
 
 if TYPE_CHECKING:

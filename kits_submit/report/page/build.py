@@ -9,9 +9,9 @@ from typing import Any
 
 from kits_submit.errors import KitsError
 from kits_submit.labels import LabelSet
-from kits_submit.report.case_page import numbers_html, view_case
-from kits_submit.report.cohort import Cohort, Column, Entry, Scores
-from kits_submit.report.page import CasePages, write_report
+from kits_submit.report.page.case_page import numbers_html, view_case
+from kits_submit.report.page.cohort import Cohort, Column, Entry, Scores
+from kits_submit.report.page.page import CasePages, write_report
 from kits_submit.report.scene import Scene, read_scene
 
 _SIZE, _SECONDS = "largest_true_tumor_mm", "seconds"

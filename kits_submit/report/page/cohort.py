@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from kits_submit.report.html import esc
+from kits_submit.report.page.html import esc
 
 
 @dataclass(frozen=True)
