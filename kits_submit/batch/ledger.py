@@ -74,13 +74,12 @@ class Ledger(Watcher):
         self._started[case] = time.time()
 
     def case_ended(self, result: CaseResult) -> None:
-        """Record it; what an earlier run left of a case that is not done now goes."""
+        """Record it, with its proof or not at all; what an earlier run left of a case that is not done now goes."""
         ended = time.time()
         case = result.case
+        proof = self._proof(case) if result.status == "done" else {}
+        self._beside[case] = {"started": self._started.get(case, ended), "ended": ended, **proof}
         self._results[case] = result
-        self._beside[case] = {"started": self._started.get(case, ended), "ended": ended}
-        if result.status == "done":
-            self._beside[case] |= self._proof(case)
         self._remove_stale(case, with_mask=result.prediction is None)
         self._journal.add(self.entry(result))
 
