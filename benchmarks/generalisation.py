@@ -40,8 +40,7 @@ from evaluation.decisions.intervals import interval95
 from evaluation.tables.layout import markdown_table
 from kits_submit.files.cases import Case, find_cases
 from kits_submit.files.volume import read_labels, read_volume
-from kits_submit.inference.postprocess import volume_ml
-from kits_submit.labels import TUMOR
+from kits_submit.labels import TUMOR, volume_ml
 from kits_submit.types import Labels, Mask, Spacing
 from train.synthesis.scene import Scene
 

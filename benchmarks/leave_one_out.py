@@ -30,8 +30,8 @@ from scipy import ndimage
 
 from evaluation.case import score_masks
 from kits_submit.files.cases import Case, find_cases
-from kits_submit.inference.postprocess import refine, volume_ml
-from kits_submit.labels import TUMOR
+from kits_submit.inference.postprocess import refine
+from kits_submit.labels import TUMOR, volume_ml
 from kits_submit.recipe import Recipe
 from kits_submit.types import Labels, Spacing
 from train import BEST, best_of

@@ -12,6 +12,8 @@ from functools import cached_property
 from types import MappingProxyType
 from typing import Any, Self
 
+from kits_submit.types import Spacing
+
 _MOST = 255  # masks are stored as uint8
 
 
@@ -113,6 +115,12 @@ class LabelSet:
 
     def _of(self, *roles: Role) -> tuple[int, ...]:
         return tuple(number for number, role in enumerate(self.roles) if role in roles)
+
+
+def volume_ml(voxels: int, spacing_mm: Spacing) -> float:
+    """Volume of a number of voxels; of a sheared grid's, `spacing_mm` is `Grid.box_mm`."""
+    z, y, x = spacing_mm
+    return voxels * z * y * x / 1000.0
 
 
 def label_set(name: str) -> LabelSet:

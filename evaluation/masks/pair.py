@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from kits_submit.labels import volume_ml
 from kits_submit.types import Labels, Shape, Spacing
 
 
@@ -56,7 +57,7 @@ class MaskPair:
     @property
     def voxel_ml(self) -> float:
         """Volume of a voxel."""
-        return float(np.prod(self.spacing_mm)) / 1000.0
+        return volume_ml(1, self.spacing_mm)
 
     @property
     def diagonal_mm(self) -> float:

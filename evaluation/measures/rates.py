@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-RATES = ("sensitivity", "precision", "f1", "sq", "pq")
-
 
 def lesion_rates(counts: Mapping[str, float]) -> dict[str, float | None]:
     """Sensitivity, precision, F1 (= RQ), SQ and PQ; None where there is nothing to divide by.

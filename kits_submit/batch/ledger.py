@@ -96,13 +96,17 @@ class Ledger(Watcher):
         self._concluded = True
         return self._write(exit_code)
 
+    def document(self, exit_code: int | None) -> dict[str, Any]:
+        """What `run.json` holds of the run so far; `exit_code` is None while it goes on."""
+        made = self._provenance.document([self.entry(result) for result in self.results], exit_code)
+        return made | {"summaries": self.summaries}
+
     def entry(self, result: CaseResult) -> dict[str, Any]:
         """A case as `run.json` has it."""
         return result.entry() | self._beside.get(result.case, {})
 
     def _write(self, exit_code: int | None) -> dict[str, Any]:
-        document = self._provenance.document([self.entry(result) for result in self.results], exit_code)
-        document["summaries"] = self.summaries
+        document = self.document(exit_code)
         write_json(self._output / MANIFEST, document)
         self._journal.end()
         return document

@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from kits_submit.report.page.page import CasePages
     from kits_submit.report.scene import Scene
 
-_MANIFEST, _SCORES = "run.json", "scores.json"
-
 
 def report_command(
     output: Annotated[Path, typer.Argument(metavar="OUTPUT", help="Folder of a run, or of a training.")],
@@ -63,6 +61,7 @@ def report_command(
 def report_of(
     output: Path,
     out: Path,
+    run: Mapping[str, Any],
     files: list[CaseFiles],
     *,
     labels: LabelSet,
@@ -72,7 +71,10 @@ def report_of(
     full: bool = False,
     on_scene: Callable[[Scene], None] | None = None,
 ) -> CasePages:
-    """Write the page of a run whose `run.json` lies in `output`.
+    """Write the page of a run.
+
+    Args:
+        run: its `run.json`, empty where there is none.
 
     Raises:
         OutputError: it cannot be written.
@@ -83,7 +85,6 @@ def report_of(
     from kits_submit.report.page.cohort import Scores as NoScores
     from kits_submit.report.page.making import making_html
 
-    run = read_json(output / _MANIFEST)
     found: Scores = NoScores() if not scores else page_scores(scores)
     return build_report(
         Request(
@@ -95,6 +96,7 @@ def report_of(
             entries={entry["case"]: entry for entry in run.get("cases") or ()},
             made=making_html(run, model, command),
             full=full,
+            hu_offset=float(run.get("hu_offset") or 0.0),
             on_scene=on_scene or (lambda _: None),
             tell=say,
         )
@@ -123,14 +125,15 @@ def _report_run(
 ) -> None:
     from evaluation.cohort import score_pairs
     from evaluation.tables.table import as_document
+    from kits_submit.files.output import MANIFEST, SCORES
 
-    run = read_json(output / _MANIFEST)
+    run = read_json(output / MANIFEST)
     files = _files(output, run, images, labels)
-    scores: Mapping[str, Any] = read_json(output / _SCORES)
+    scores: Mapping[str, Any] = read_json(output / SCORES[1])
     pairs = [(one.case, one.prediction, one.label) for one in files if one.prediction and one.label]
     if pairs and (protocol is not None or not scores):
         scores = as_document(score_pairs(pairs, protocol or "paper"))
-    report_of(output, out, files, labels=_labels(run), scores=scores, model=_model(run), full=full)
+    report_of(output, out, run, files, labels=_labels(run), scores=scores, model=_model(run), full=full)
 
 
 def _files(output: Path, run: Mapping[str, Any], images: Path | None, labels: Path | None) -> list[CaseFiles]:

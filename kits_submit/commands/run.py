@@ -84,8 +84,10 @@ def run_command(
     from kits_submit.commands.session import Request, Session
 
     request = Request(
-        source, output, model, labels, device.value, None if protocol is None else protocol.value, on_failure, upload,
-        fresh, memory_check, require_gpu, jobs, patch, margin, overlap, pictures, report, judged, hu_offset, threads,
-        names, as_json, tuple(series or ()), tuple(also or ()),
+        source=source, output=output, model=model, labels=labels, device=device.value,
+        protocol=None if protocol is None else protocol.value, on_failure=on_failure, upload=upload, fresh=fresh,
+        memory_check=memory_check, require_gpu=require_gpu, jobs=jobs, patch=patch, margin=margin, overlap=overlap,
+        pictures=pictures, report=report, judged=judged, hu_offset=hu_offset, threads=threads, names=names,
+        as_json=as_json, series=tuple(series or ()), also=tuple(also or ()),
     )  # fmt: skip
     raise typer.Exit(Session(request).run())

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from evaluation.case import Settings
 from evaluation.cohort import score_pairs
 from evaluation.masks.geometry import check_same_grid
-from evaluation.tables.table import as_document, render, write_csv, write_json
+from evaluation.tables.table import render, write_csv, write_json
 from kits_submit.batch.budget import Fit, check_fit
 from kits_submit.batch.fallback import Background, counts_as_failure
 from kits_submit.batch.ledger import Ledger
@@ -22,8 +22,8 @@ from kits_submit.checks.parity import trust
 from kits_submit.commands.options import Names, OnFailure
 from kits_submit.commands.plan import patch_plan
 from kits_submit.commands.protocol import contradictions, protocol_for, refuse_unknown_labels, round_for
-from kits_submit.commands.report import report_of
 from kits_submit.commands.series import chosen
+from kits_submit.commands.views import Views
 from kits_submit.console import close, say, show, show_json, width
 from kits_submit.engine.model import load_model
 from kits_submit.engine.select import select_engine
@@ -34,15 +34,11 @@ from kits_submit.files.output import SCORES, output_folder
 from kits_submit.files.targets import check_targets, name_error
 from kits_submit.files.upload import ARCHIVE, write_upload
 from kits_submit.files.volume import read_grid
-from kits_submit.report.page.build import CaseFiles
-from kits_submit.report.page.making import command_line
-from kits_submit.report.pictures import draw_picture, write_picture
 from kits_submit.report.progress import Progress
 from kits_submit.report.tables import case_table
 
 if TYPE_CHECKING:
     from evaluation.report import Report
-    from kits_submit.report.scene import Scene
 
 _LABEL_FIX = "give the label map that was drawn on this image"
 Failure = tuple[str, int]  # a line, and the exit code of its kind
@@ -109,6 +105,7 @@ class Session:
         trust(selection, self._model)
         plan = patch_plan(self._model.recipe, request.patch, request.margin, request.overlap)
         self._made_by = Provenance(self._model, selection, plan, request.hu_offset)
+        self._views = Views(request.output, self._model, self._images, self._truths, request.hu_offset)
 
     def run(self) -> int:
         """Segment, draw and score; the exit code.
@@ -127,7 +124,7 @@ class Session:
         ):
             self._segment(ledger)
             if request.pictures and not request.report:
-                self._draw(ledger)
+                self._views.draw(ledger, self._masks(ledger))
             return self._conclude(ledger)
 
     def _segment(self, ledger: Ledger) -> None:
@@ -163,41 +160,15 @@ class Session:
         errors = [(case, name_error(case, self._request.output)) for case in cases]
         return [CaseResult(c.case_id, "failed", str(error), error.exit_code) for c, error in errors if error]
 
-    def _draw(self, ledger: Ledger) -> None:
-        """One picture a mask, `CASE.png`; a picture that fails is told and costs nothing else."""
-        for case, mask in self._masks(ledger).items():
-            image = self._images[case]
-            assert image is not None, "a mask was made of it"
-            path = self._request.output / f"{case}.png"
-            try:
-                draw_picture(
-                    path,
-                    case,
-                    image,
-                    mask,
-                    self._truths.get(case),
-                    labels=self._model.recipe.labels,
-                    hu_offset=self._request.hu_offset,
-                )
-            except KitsError as error:
-                say(f"note: no picture of {case}: {error}")
-            else:
-                ledger.drew(case, path.name)
-
-    def _report(self, ledger: Ledger, report: Report | None) -> None:
-        """Write the page, and with it the pictures, for which the cases need be read once; then say where it is."""
-        masks = self._masks(ledger)
-        files = [CaseFiles(r.case, masks.get(r.case), self._images[r.case], self._truths.get(r.case))
-                 for r in ledger.results]  # fmt: skip
-        pages = report_of(
-            self._request.output, self._request.output / "report.html", files, labels=self._model.recipe.labels,
-            scores=None if report is None else as_document(report), model=self._model.path, command=command_line(),
-            on_scene=self._draw_scene if self._request.pictures else None,
-        )  # fmt: skip
-        say(f"report: {pages.out}")
-
-    def _draw_scene(self, scene: Scene) -> None:
-        write_picture(self._request.output / f"{scene.case}.png", scene)
+    def _report(self, ledger: Ledger, report: Report | None) -> list[Failure]:
+        """Write the page; its failure, where it has one."""
+        try:
+            page = self._views.report(ledger, self._masks(ledger), report, pictures=self._request.pictures)
+        except KitsError as error:
+            say(f"failed: {error}")
+            return [(str(error), error.exit_code)]
+        say(f"report: {page}")
+        return []
 
     def _conclude(self, ledger: Ledger) -> int:
         """Score, zip, write the manifest, print the tables and the last line; the exit code."""
@@ -213,10 +184,10 @@ class Session:
         failures += scoring
         if self._request.upload:
             failures += self._zip(ledger, told_already=bool(failures))
+        if self._request.report:
+            failures += self._report(ledger, report)
         code = batch_exit_code(kind for _, kind in failures)
         document = ledger.conclude(code)
-        if self._request.report:
-            self._report(ledger, report)
         if self._request.as_json:
             show_json(document)
         else:

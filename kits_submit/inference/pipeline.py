@@ -26,10 +26,11 @@ from kits_submit.inference.grid import resample_planes
 from kits_submit.inference.intensity import air, standardise
 from kits_submit.inference.patches import PatchPlan
 from kits_submit.inference.plausible import network_shape, slab_note
-from kits_submit.inference.postprocess import refine_in_place, volume_ml
+from kits_submit.inference.postprocess import refine_in_place
 from kits_submit.inference.restore import Restorer, Slab
 from kits_submit.inference.seen import Seen
 from kits_submit.inference.stitch import Arriving, batch_size, slabs
+from kits_submit.labels import volume_ml
 from kits_submit.recipe import Recipe
 from kits_submit.types import Batch, Labels, Logits, Shape
 

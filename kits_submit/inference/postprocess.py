@@ -13,7 +13,7 @@ from typing import cast
 import numpy as np
 import numpy.typing as npt
 
-from kits_submit.labels import BACKGROUND, LabelSet
+from kits_submit.labels import BACKGROUND, LabelSet, volume_ml
 from kits_submit.recipe import Refinement
 from kits_submit.types import Labels, Mask, Spacing
 
@@ -53,12 +53,6 @@ def refine_in_place(labels: Labels, spacing_mm: Spacing, refinement: Refinement,
     _drop_foreground(inner, refinement, spacing_mm, classes)
     _reassign_small(inner, BACKGROUND, refinement.hole_max_ml, spacing_mm, classes)
     labels[box] = inner[1:-1, 1:-1, 1:-1]
-
-
-def volume_ml(voxels: int, spacing_mm: Spacing) -> float:
-    """Volume of a number of voxels."""
-    z, y, x = spacing_mm
-    return voxels * z * y * x / 1000.0
 
 
 def mask_of(labels: Labels, numbers: tuple[int, ...], classes: LabelSet) -> Mask:

@@ -47,18 +47,31 @@ def _of_machine() -> Iterator[FreeMemory]:
 
 def _of_cgroup() -> Iterator[FreeMemory]:
     """Of the own cgroup and each above it. Page cache counts as used there, but goes when memory is wanted."""
-    for folder, limit_name, used_name, cache_name in _own_cgroups():
+    for folder, version in own_cgroups("memory"):
+        limit_name, used_name, cache_name = _CGROUP_FILES[version]
         limit, used = _number(folder / limit_name), _number(folder / used_name)
         if limit is not None and used is not None and limit < _V1_NO_LIMIT:
             cache = _table(folder / "memory.stat").get(cache_name, 0)
             yield FreeMemory(max(0, limit - max(0, used - cache)), limit, "memory limit of this container (cgroup)")
 
 
-def own_cgroup(controller: str) -> tuple[Path, int] | None:
-    """(folder, version) of the control group that holds this process for a controller; None where there is none.
+def own_cgroups(controller: str) -> Iterator[tuple[Path, int]]:
+    """(folder, version) of the control group that holds this process for a controller, then of each above it.
 
     Inside a container the path in /proc may be the host's and not exist; the root of the mount is the own one then.
     """
+    found = own_cgroup(controller)
+    if found is None:
+        return
+    own, version = found
+    base = CGROUP_ROOT if version == 2 else CGROUP_ROOT / controller
+    for folder in (own, *own.parents):
+        if folder.is_relative_to(base):
+            yield folder, version
+
+
+def own_cgroup(controller: str) -> tuple[Path, int] | None:
+    """The first of `own_cgroups`; None where there is none."""
     try:
         lines = _OWN_CGROUPS.read_text().splitlines()
     except OSError:
@@ -76,18 +89,6 @@ def own_cgroup(controller: str) -> tuple[Path, int] | None:
 def _existing(base: Path, inside: str) -> Path:
     own = base / inside.lstrip("/")
     return own if own.is_dir() else base
-
-
-def _own_cgroups() -> Iterator[tuple[Path, str, str, str]]:
-    """(folder, limit, usage, reclaimable cache) names of the own memory group and of each above it."""
-    found = own_cgroup("memory")
-    if found is None:
-        return
-    own, version = found
-    base = CGROUP_ROOT if version == 2 else CGROUP_ROOT / "memory"
-    for folder in (own, *own.parents):
-        if folder.is_relative_to(base):
-            yield (folder, *_CGROUP_FILES[version])
 
 
 def _of_rlimit() -> Iterator[FreeMemory]:

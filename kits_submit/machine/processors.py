@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from kits_submit.machine.limits import CGROUP_ROOT, own_cgroup
+from kits_submit.machine.limits import own_cgroups
 
 
 def processors() -> int:
@@ -18,16 +18,10 @@ def processors() -> int:
 
 def _quotas() -> Iterator[float]:
     """Processors' worth of time that the own control group and each above it may take."""
-    found = own_cgroup("cpu")
-    if found is None:
-        return
-    own, version = found
-    base = CGROUP_ROOT if version == 2 else CGROUP_ROOT / "cpu"
-    for folder in (own, *own.parents):
-        if folder.is_relative_to(base):
-            quota = _of_v2(folder / "cpu.max") if version == 2 else _of_v1(folder)
-            if quota is not None:
-                yield quota
+    for folder, version in own_cgroups("cpu"):
+        quota = _of_v2(folder / "cpu.max") if version == 2 else _of_v1(folder)
+        if quota is not None:
+            yield quota
 
 
 def _of_v2(path: Path) -> float | None:

@@ -16,7 +16,7 @@ import numpy as np
 from scipy.ndimage import distance_transform_edt, find_objects
 
 from kits_submit.errors import LabelError
-from kits_submit.labels import KITS23
+from kits_submit.labels import KITS23, volume_ml
 from kits_submit.phantom.body import Body
 from kits_submit.phantom.bowel import paint_bowel
 from kits_submit.phantom.draw import HU_RANGE
@@ -125,7 +125,7 @@ def _middles(labels: Labels, spacing_mm: Spacing) -> list[Point]:
     import cc3d
 
     components: Array = cc3d.connected_components(labels > 0, connectivity=26, out_dtype=np.uint32)
-    sizes = np.bincount(components.ravel(order="K"))[1:] * math.prod(spacing_mm) / 1000
+    sizes = np.bincount(components.ravel(order="K"))[1:] * volume_ml(1, spacing_mm)
     middles: list[Point] = []
     boxes = find_objects(components)
     for number in np.argsort(-sizes)[:2]:

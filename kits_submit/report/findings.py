@@ -12,7 +12,7 @@ from typing import Literal
 
 import numpy as np
 
-from kits_submit.labels import LabelSet
+from kits_submit.labels import LabelSet, volume_ml
 from kits_submit.types import Array, Labels, Mask, Shape, Spacing
 
 LEAST_ML = 0.05  # fragments of KiTS's labels are at most 0.02 mL, as `evaluation.measures.lesions` has it
@@ -36,7 +36,7 @@ def lesions_of(
     mask: Labels, labels: LabelSet, spacing_mm: Spacing, of: Literal["prediction", "label"]
 ) -> list[Finding]:
     """Each mass, then each kidney, largest first."""
-    voxel_ml = float(np.prod(spacing_mm)) / 1000
+    voxel_ml = volume_ml(1, spacing_mm)
     found = []
     for group in (labels.mass, tuple(n for n in labels.foreground if n not in labels.mass)):
         of_group = [
@@ -50,7 +50,7 @@ def lesions_of(
 
 def errors_of(predicted: Labels, truth: Labels, labels: LabelSet, spacing_mm: Spacing) -> list[Finding]:
     """Each place where the two differ, by what is called what; largest core first."""
-    voxel_ml = float(np.prod(spacing_mm)) / 1000
+    voxel_ml = volume_ml(1, spacing_mm)
     wrong = predicted != truth
     box = _box(wrong)
     if box is None:

@@ -13,10 +13,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from kits_submit.atomic import replacing
-from kits_submit.labels import LabelSet
 from kits_submit.report.colours import ERROR_WORDS, ERRORS, Rgb, colours
 from kits_submit.report.planes import Box, body_box, cut, paint, place
-from kits_submit.report.scene import Scene, read_scene
+from kits_submit.report.scene import Scene
 from kits_submit.types import Shape
 
 if TYPE_CHECKING:
@@ -29,30 +28,6 @@ _TILE = 220  # pixels: a slice of a strip
 _STRIP = 8  # slices
 _AROUND_MM = 15.0
 _WORDS: Rgb = (235, 235, 235)
-
-
-def draw_picture(
-    path: Path,
-    case: str,
-    image: Path,
-    prediction: Path,
-    label: Path | None = None,
-    *,
-    labels: LabelSet,
-    hu_offset: float = 0.0,
-) -> None:
-    """Write one case's picture; all volumes lie on one grid.
-
-    Args:
-        labels: the classes of both masks.
-        hu_offset: added to each value of the image.
-
-    Raises:
-        VolumeError, LabelError: a file cannot be read.
-        GeometryError: two of them differ in shape.
-        OutputError: the picture cannot be written.
-    """
-    write_picture(path, read_scene(case, image, prediction, label, labels=labels, hu_offset=hu_offset))
 
 
 def write_picture(path: Path, scene: Scene) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 
 from kits_submit.errors import GeometryError
 from kits_submit.files.volume import read_labels, read_volume
-from kits_submit.labels import LabelSet
+from kits_submit.labels import LabelSet, volume_ml
 from kits_submit.report.findings import Finding, errors_of, lesions_of
 from kits_submit.types import Image, Labels, Spacing
 
@@ -19,6 +19,7 @@ from kits_submit.types import Image, Labels, Spacing
 class Scene:
     """Arrays of one shape (Z, Y, X).
 
+    - `spacing_mm`: the edges of a voxel's box (`Grid.box_mm`), so that volumes are those of the run.
     - `hu`: None where the scan is not at hand. `truth`: None without a label; a class that `labels` lacks is kidney in
       it, as KiTS19 counts a cyst.
     """
@@ -45,8 +46,10 @@ class Scene:
 
     def volumes_ml(self, mask: Labels) -> dict[str, float]:
         """Volume by class name; `kidney` without its masses."""
-        voxel_ml = float(np.prod(self.spacing_mm)) / 1000
-        return {self.labels.names[n]: int(np.count_nonzero(mask == n)) * voxel_ml for n in self.labels.foreground}
+        return {
+            self.labels.names[n]: volume_ml(int(np.count_nonzero(mask == n)), self.spacing_mm)
+            for n in self.labels.foreground
+        }
 
 
 def read_scene(
@@ -76,7 +79,7 @@ def read_scene(
             raise GeometryError(
                 f"shape {other.shape}, mask {predicted.voxels.shape}", fix="draw masks of this image", path=path
             )
-    known, spacing_mm = (_known(mask, labels) for mask in (predicted.voxels, truth)), predicted.grid.spacing_mm
+    known, spacing_mm = (_known(mask, labels) for mask in (predicted.voxels, truth)), predicted.grid.box_mm
     drawn, true = known
     assert drawn is not None
     return Scene(case, hu, drawn, true, spacing_mm, labels)

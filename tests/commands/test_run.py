@@ -337,15 +337,3 @@ def test_entrypoint_takes_the_containers_folders_by_default(tmp_path):
     )  # fmt: skip
     assert done.returncode == 3
     assert done.stderr == "error: /input: nothing is mounted there; add -v CASES:/input:ro\n"
-
-
-def test_a_report_and_the_pictures_beside_the_masks(cases, tmp_path, threshold_model, capsys):
-    out = tmp_path / "out"
-    options = ("--model", threshold_model(), "--device", "cpu", "--pictures", "--report")
-    assert run("run", cases, out, *options) == 0
-    page = (out / "report.html").read_text()
-    assert (out / "case_00001.png").exists()
-    assert f"report: {out / 'report.html'}" in capsys.readouterr().err
-    assert 'id="case-0"' in page
-    assert 'id="case-1"' in page
-    assert str(tmp_path) not in page  # a report is mailed, a machine's folders are not

@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from kits_submit.inference.postprocess import refine, volume_ml
-from kits_submit.labels import KITS19, LabelSet
+from kits_submit.inference.postprocess import refine
+from kits_submit.labels import KITS19, LabelSet, volume_ml
 from kits_submit.recipe import Refinement
 from tests import reference
 

@@ -42,8 +42,7 @@ def test_a_v1_quota(tmp_path, monkeypatch, quota, expected):
 
 
 def count(monkeypatch: pytest.MonkeyPatch, folder: Path) -> int:
-    for module in (limits, processors):
-        monkeypatch.setattr(module, "CGROUP_ROOT", folder / "fs")
+    monkeypatch.setattr(limits, "CGROUP_ROOT", folder / "fs")
     monkeypatch.setattr(limits, "_OWN_CGROUPS", folder / "cgroup")
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1, 2, 3}, raising=False)
     return processors.processors()

@@ -11,8 +11,9 @@ from PIL import Image
 from kits_submit.errors import VolumeError
 from kits_submit.labels import KIDNEY, KITS19, TUMOR
 from kits_submit.report.colours import colours
-from kits_submit.report.pictures import LEGEND, draw_picture
+from kits_submit.report.pictures import LEGEND, write_picture
 from kits_submit.report.planes import body_box, contour, place
+from kits_submit.report.scene import read_scene
 from tests.conftest import kits_affine, save
 
 SHAPE = (20, 60, 80)
@@ -75,8 +76,8 @@ def test_picture_shows_both_masks(tmp_path: Path) -> None:
         save(tmp_path / f"{name}.nii.gz", voxels, kits_affine(SPACING))
         for name, voxels in (("imaging", image), ("prediction", labels), ("label", np.roll(labels, 6, axis=2)))
     ]
-    draw_picture(tmp_path / "plain.png", "case_00003", files[0], files[1], labels=KITS19)
-    draw_picture(tmp_path / "labelled.png", "case_00003", *files, labels=KITS19)
+    write_picture(tmp_path / "plain.png", read_scene("case_00003", files[0], files[1], labels=KITS19))
+    write_picture(tmp_path / "labelled.png", read_scene("case_00003", *files, labels=KITS19))
     plain, labelled = (np.asarray(Image.open(tmp_path / f"{name}.png")) for name in ("plain", "labelled"))
     assert plain.shape == labelled.shape
     for colour in colours(KITS19).values():
@@ -88,7 +89,7 @@ def test_picture_shows_both_masks(tmp_path: Path) -> None:
         assert 0.2 * solid < drawn < 0.8 * solid  # a dash, a gap
         assert not (plain == dashed).all(axis=-1).any()
     again = (tmp_path / "plain.png").read_bytes()
-    draw_picture(tmp_path / "plain.png", "case_00003", files[0], files[1], labels=KITS19)
+    write_picture(tmp_path / "plain.png", read_scene("case_00003", files[0], files[1], labels=KITS19))
     assert (tmp_path / "plain.png").read_bytes() == again
     assert not list(tmp_path.glob(".*"))
 
@@ -96,5 +97,4 @@ def test_picture_shows_both_masks(tmp_path: Path) -> None:
 def test_an_unreadable_volume_is_told(tmp_path: Path) -> None:
     (tmp_path / "imaging.nii.gz").write_bytes(b"no")
     with pytest.raises(VolumeError):
-        draw_picture(tmp_path / "a.png", "a", tmp_path / "imaging.nii.gz", tmp_path / "imaging.nii.gz", labels=KITS19)
-    assert not (tmp_path / "a.png").exists()
+        read_scene("a", tmp_path / "imaging.nii.gz", tmp_path / "imaging.nii.gz", labels=KITS19)

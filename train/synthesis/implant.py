@@ -24,8 +24,7 @@ import numpy as np
 from scipy import ndimage
 
 from kits_submit.errors import InputError
-from kits_submit.inference.postprocess import volume_ml
-from kits_submit.labels import CYST, KIDNEY, KITS19, TUMOR, LabelSet
+from kits_submit.labels import CYST, KIDNEY, KITS19, TUMOR, LabelSet, volume_ml
 from kits_submit.phantom.cystic import draw_radius_mm, draw_septa
 from kits_submit.phantom.cysts import Septum
 from kits_submit.phantom.phases import typical_hu

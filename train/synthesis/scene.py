@@ -10,8 +10,7 @@ import numpy as np
 from scipy import ndimage
 
 from kits_submit.errors import InputError
-from kits_submit.inference.postprocess import volume_ml
-from kits_submit.labels import BACKGROUND, KIDNEY
+from kits_submit.labels import BACKGROUND, KIDNEY, volume_ml
 from kits_submit.types import Array, Image, Labels, Mask, Shape, Spacing
 
 _HOST_MIN_ML = 25.0  # a fourth of KiTS19's smallest pair

@@ -32,6 +32,7 @@ class Request:
     """What to report.
 
     - `entries`: `run.json`'s, by case; empty where there is no such file. `made`, `before`: HTML for `write_report`.
+    - `hu_offset`: added to each value of the images, as the run did.
     - `full`: keep every voxel for the viewer, in pages of their own. `on_scene`: told each case that was read.
     - `tell`: told each case that cannot be shown, in a line.
     """
@@ -45,6 +46,7 @@ class Request:
     made: str = ""
     before: str = ""
     full: bool = False
+    hu_offset: float = 0.0
     on_scene: Callable[[Scene], None] = lambda _: None
     tell: Callable[[str], None] = lambda _: None
 
@@ -119,7 +121,9 @@ def _scene(request: Request, files: CaseFiles) -> Scene | None:
     if files.prediction is None:
         return None
     try:
-        return read_scene(files.case, files.image, files.prediction, files.label, labels=request.labels)
+        return read_scene(
+            files.case, files.image, files.prediction, files.label, labels=request.labels, hu_offset=request.hu_offset
+        )
     except KitsError as error:
         request.tell(f"{files.case} is not shown: {error}")
         return None

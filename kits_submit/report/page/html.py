@@ -14,7 +14,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from importlib.resources import files
 from typing import Any
 
-_ASSETS = "kits_submit.report.assets"
 _POLICY = (
     "default-src 'none'; img-src data: blob:; style-src 'unsafe-inline'; font-src data:; base-uri 'none'; "
     "form-action 'none'; connect-src {connect}; script-src blob: {hashes}"

@@ -57,7 +57,7 @@ def _scene(case: str, image: Path, masks: Sequence[Path], labels: LabelSet) -> S
     if masks:
         return read_scene(case, image, masks[0], masks[1] if len(masks) > 1 else None, labels=labels)
     scan = read_volume(image)
-    return Scene(case, scan.voxels, np.zeros(scan.voxels.shape, np.uint8), None, scan.grid.spacing_mm, labels)
+    return Scene(case, scan.voxels, np.zeros(scan.voxels.shape, np.uint8), None, scan.grid.box_mm, labels)
 
 
 def _like(scene: Scene, path: Path) -> Scene:
