@@ -40,6 +40,7 @@ from train.fit.losses import combined_loss
 from train.fit.schedule import cosine
 from train.network.deeplab import DeepLab3D
 from train.network.variants import architecture_of
+from train.place import Place
 from train.presets import preset
 from train.records.events import Silence
 from train.synthesis.augment import Augmenter
@@ -65,7 +66,9 @@ def main() -> None:
     if unknown:
         parser.error(f"--cases names {', '.join(sorted(unknown))}, which the preset does not train on there")
     init = load_start(given.init)
-    dataset = prepare_dataset(given.data, config, given.out, given.out / "cache", Silence(), Workers())
+    dataset = prepare_dataset(
+        given.data, config, given.out, given.out / "cache", Place(Workers(), torch.device("cpu"), Silence())
+    )
     samplers = {case_id: sampler_without(case_id, dataset, config) for case_id in held}
     with numpy_on_one_thread(), Feeder(samplers) as feeder:
         trainings = {case_id: Training(config, init) for case_id in held}

@@ -19,9 +19,11 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 _STDERR = 2
+_AGAIN = "run again"
 _PLAIN_WIDTH = 110  # of a table in a file or a pipe
 _debugging = ContextVar("debugging", default=False)
 _quiet = ContextVar("quiet", default=False)
+_way_on = ContextVar("way_on", default=_AGAIN)
 
 
 def hold_streams() -> None:
@@ -118,6 +120,7 @@ def run_guarded(body: Callable[[], int], *, debug: bool, quiet: bool = False) ->
         quiet: nothing is said but failures.
     """
     _debugging.set(debug)
+    _way_on.set(_AGAIN)
     _quiet.set(quiet)
     hold_streams()
     stop_on_signals()
@@ -142,6 +145,11 @@ def be_quiet() -> None:
     _quiet.set(True)
 
 
+def goes_on_with(command: str) -> None:
+    """A command that is stopped from now on says that this one goes on from there."""
+    _way_on.set(f"go on with: {command}")
+
+
 def is_quiet() -> bool:
     """Whether the user asked for nothing but failures."""
     return _quiet.get()
@@ -156,7 +164,7 @@ def _told(error: BaseException) -> tuple[str, int]:
     if isinstance(error, KitsError):
         return str(error), error.exit_code
     if isinstance(error, Stopped):
-        return f"{error}; what is written is whole, run again (train: --resume)", error.exit_code
+        return f"{error}; what is written is whole, {_way_on.get()}", error.exit_code
     return f"unexpected {type(error).__name__}; run again with --debug and report it", KitsError.exit_code
 
 

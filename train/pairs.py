@@ -61,11 +61,17 @@ def files_of(case: Case) -> tuple[Path, Path]:
 
 def content_hash(case: Case) -> str:
     """sha256 over the bytes of a case's image and label files; of a DICOM series over its files' names and states."""
-    digest = hashlib.sha256()
-    for path in files_of(case):
-        if path.suffix == SERIES:
-            digest.update(series_content(path).encode())
-            continue
-        with path.open("rb") as stream:
-            digest.update(hashlib.file_digest(stream, "sha256").digest())
-    return digest.hexdigest()
+    return content_hashes(case)[0]
+
+
+def content_hashes(case: Case) -> tuple[str, str]:
+    """`content_hash`, and sha256 of the image alone."""
+    image, label = (_file_hash(path) for path in files_of(case))
+    return hashlib.sha256(image + label).hexdigest(), image.hex()
+
+
+def _file_hash(path: Path) -> bytes:
+    if path.suffix == SERIES:
+        return series_content(path).encode()
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").digest()

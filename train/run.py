@@ -11,11 +11,12 @@ RUN/second/...   the second, where the config has one
 from __future__ import annotations
 
 import fcntl
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from kits_submit.atomic import write_text
 from kits_submit.errors import InputError, OutputError
 from train import PRETRAINING, SECOND, best_of
 from train.compute.device import make_deterministic
@@ -25,8 +26,10 @@ from train.data.dataset import Dataset, prepare_dataset
 from train.data.splits import Split
 from train.fit.checkpoint import Checkpoint, load_checkpoint
 from train.fit.loop import Limits
+from train.given import Given
+from train.place import Place
 from train.presets import preset
-from train.stage import Place, Stage, StageResult, another_config, write_text
+from train.stage import Stage, StageResult, another_config
 
 CONFIG = "config.json"
 
@@ -49,8 +52,11 @@ class Request:
     cache: Path | None = None
 
 
-def run_training(request: Request, place: Place) -> StageResult:
+def run_training(request: Request, place: Place, accepted: Callable[[], None] = lambda: None) -> StageResult:
     """Train every stage, going on where an interrupted one stands; the last stage's result.
+
+    Args:
+        accepted: called by the first worker once the data are held to be the run's own.
 
     Raises:
         KitsError: data that cannot be used, a folder that cannot be written, a checkpoint of another training.
@@ -61,7 +67,10 @@ def run_training(request: Request, place: Place) -> StageResult:
         dataset = _prepared(request.out, request.data, config, request, place)
         if init is None and best_of(request.out) is None:
             init = _started(request, place)
-        first = Stage(request.out, dataset, config, place, init=init).run(request.limits)
+        stage = Stage(request.out, dataset, config, place, init=init)
+        if place.workers.first:
+            accepted()
+        first = stage.run(request.limits)
         second = config.second()
         if second is None:
             return first
@@ -103,11 +112,14 @@ def _prepared(
     folder: Path, data: Path, config: TrainConfig, request: Request, place: Place, *, split: Split | None = None
 ) -> Dataset:
     cache = request.cache or request.out / "cache"
-    return prepare_dataset(data, config, folder, cache, place.events, place.workers, split=split)
+    return prepare_dataset(data, config, folder, cache, place, split=split)
 
 
-def begin(out: Path, config: TrainConfig, *, resume: bool) -> None:
+def begin(out: Path, config: TrainConfig, given: Given | None = None, *, resume: bool) -> None:
     """Claim a run folder: note the config in a new one, hold the config against that of one that holds a checkpoint.
+
+    Args:
+        given: what a new run has to remember.
 
     Raises:
         InputError: a run is there and `resume` is not asked for, or it has another config.
@@ -120,7 +132,9 @@ def begin(out: Path, config: TrainConfig, *, resume: bool) -> None:
         if differences:
             raise another_config(differences, out / CONFIG)
     else:
-        write_text(out / CONFIG, config.to_json())
+        write_text(out / CONFIG, f"{config.to_json()}\n")
+        if given is not None:
+            given.remember(out)
 
 
 def stored_config(out: Path) -> TrainConfig | None:

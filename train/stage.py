@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from kits_submit.atomic import replacing
+from kits_submit.atomic import write_text
 from kits_submit.errors import InputError
 from kits_submit.files.cases import Case
 from kits_submit.inference.intensity import air
@@ -31,7 +31,6 @@ from kits_submit.inference.postprocess import refine
 from kits_submit.recipe import Recipe
 from kits_submit.types import Labels
 from train import BEST, CHECKPOINT
-from train.compute.distributed import Workers
 from train.config import TrainConfig
 from train.data.cache import CachedCase
 from train.data.dataset import Dataset, same_data
@@ -41,7 +40,7 @@ from train.fit.loop import Limits, Trainer
 from train.fit.validate import predict_case, validate
 from train.network.deeplab import DeepLab3D
 from train.network.variants import architecture_of
-from train.records.events import Events
+from train.place import Place
 from train.records.journal import TIMING, Journal, read_rows, write_scores
 from train.records.pictures import CURVES, MONTAGE, Panel, draw_curves, draw_montage, panel_of
 from train.records.reports import Scored, StepReport, mean_score, measures_of
@@ -50,15 +49,6 @@ from train.synthesis.augment import Augmenter
 SCORES = "scores.csv"
 NETWORK, REFINED = "network", "refined"
 _PANELS = 8
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where a training runs: its workers, its device, and who hears of it."""
-
-    workers: Workers
-    device: torch.device
-    events: Events
 
 
 @dataclass(frozen=True)
@@ -95,8 +85,8 @@ class Stage:
             self._resume(stored)
         if self.place.workers.first:
             for name, text in (("config", config.to_json()), ("recipe", self.recipe.to_json())):
-                write_text(folder / f"{name}.json", text)
-            write_text(folder / "split.json", json.dumps(asdict(dataset.split)))
+                write_text(folder / f"{name}.json", f"{text}\n")
+            write_text(folder / "split.json", f"{json.dumps(asdict(dataset.split))}\n")
 
     def train(self, limits: Limits) -> Checkpoint:
         """Train to the end, unless that is done; the best state."""
@@ -149,7 +139,7 @@ class Stage:
         if not same_data(stored.recipe, self.recipe):
             raise InputError(
                 "the data are not those that the checkpoint was trained on",
-                fix="resume with the same cases, or train anew into another --out",
+                fix="give --data with the same cases, or train anew into another --out",
                 path=self.folder / CHECKPOINT,
             )
         self.recipe = stored.recipe
@@ -282,13 +272,3 @@ def another_config(differences: list[str], path: Path) -> InputError:
     """The config asked for is not the run's."""
     what = f"the run has another config: {', '.join(differences)}"
     return InputError(what, fix="resume without these options, or train anew into another --out", path=path)
-
-
-def write_text(path: Path, text: str) -> None:
-    """Atomically.
-
-    Raises:
-        OutputError: cannot be written.
-    """
-    with replacing(path) as stream:
-        stream.write(text.encode() + b"\n")

@@ -276,7 +276,7 @@ def test_sigterm_ends_with_its_code_and_no_stray_file(tmp_path, threshold_model)
         process.send_signal(signal.SIGTERM)
         last = process.stderr.read().splitlines()[-1]
     assert process.returncode == 143
-    assert last == "error: stopped by SIGTERM; what is written is whole, run again (train: --resume)"
+    assert last == "error: stopped by SIGTERM; what is written is whole, run again"
     assert json.loads((out / "run.json").read_text())["exit_code"] is None
     for path in out.iterdir():
         assert not path.name.endswith(".part")

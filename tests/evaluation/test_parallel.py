@@ -12,6 +12,7 @@ from evaluation import parallel
 from evaluation.case import Settings
 from evaluation.masks.matching import match
 from evaluation.parallel import map_cases
+from kits_submit.machine import pool
 from kits_submit.machine.limits import FreeMemory
 from tests.evaluation.conftest import kidney_with_tumor
 
@@ -58,7 +59,7 @@ def test_as_many_processes_as_fit_into_memory(
     pairs: list[Any], monkeypatch: pytest.MonkeyPatch, free: float, jobs: int
 ) -> None:
     monkeypatch.setattr(concurrent.futures, "ProcessPoolExecutor", DyingPool)
-    monkeypatch.setattr(parallel, "free_memory", lambda: FreeMemory(int(free), int(free), "test"))
+    monkeypatch.setattr(pool, "free_memory", lambda: FreeMemory(int(free), int(free), "test"))
     assert len(list(map_cases(SETTINGS, pairs, 8))) == 3
     assert DyingPool.opened == jobs
 
@@ -67,5 +68,5 @@ def test_no_process_where_memory_is_short(pairs: list[Any], monkeypatch: pytest.
     monkeypatch.setattr(
         concurrent.futures, "ProcessPoolExecutor", lambda *_, **__: pytest.fail("a process was started")
     )
-    monkeypatch.setattr(parallel, "free_memory", lambda: FreeMemory(1, 1, "test"))
+    monkeypatch.setattr(pool, "free_memory", lambda: FreeMemory(1, 1, "test"))
     assert len(list(map_cases(SETTINGS, pairs, 8))) == 3

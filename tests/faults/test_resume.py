@@ -59,7 +59,7 @@ def test_a_stopped_batch_is_resumed_where_it_stopped(cases, tmp_path, model, sen
     code, lines = stop(sent, *arguments, after=out / names()[1])
     if sent == signal.SIGTERM:
         assert code == 143
-        assert lines[-1] == "error: stopped by SIGTERM; what is written is whole, run again (train: --resume)"
+        assert lines[-1] == "error: stopped by SIGTERM; what is written is whole, run again"
         assert not list(out.glob(".*"))
     else:
         assert code == -signal.SIGKILL

@@ -137,6 +137,19 @@ def test_a_log_gets_a_line_a_stage_and_a_line_a_minute() -> None:
     ]
 
 
+def test_a_log_knows_the_time_left() -> None:
+    now = [0.0]
+    text = io.StringIO()
+    with RunDisplay(Console(file=text), clock=lambda: now[0]) as display:
+        display.stage("cache", 10)
+        for now[0] in (50, 100, 150):
+            display.advanced("case")
+    assert text.getvalue().splitlines() == [
+        "  0.0 min cache (10 cases)",
+        "  1.7 min cache 2 of 10, about 7 min left",
+    ]
+
+
 def test_a_terminal_gets_bars() -> None:
     text = io.StringIO()
     with RunDisplay(Console(file=text, force_terminal=True, width=100)) as display:

@@ -17,7 +17,7 @@ from kits_submit.errors import InputError, KitsError, ModelError, OutputError
 from tests.conftest import ROOT
 from tests.train.data.test_data import phantom, write_case
 from tests.train.training import SMALL, Heard, train, write_cases
-from train.data.cache import clear_unfinished
+from train.data.cache import _HOST, clear_unfinished
 from train.fit.checkpoint import load_checkpoint, save_checkpoint
 from train.network.deeplab import Architecture
 from train.run import begin, stored_config
@@ -241,12 +241,14 @@ def test_a_folder_is_trained_in_by_one_process_at_a_time(tmp_path: Path) -> None
 
 
 def test_what_a_killed_process_left_in_the_cache_goes(tmp_path: Path) -> None:
-    gone, alive = tmp_path / ".case_0.1-ab.999999999.xy", tmp_path / f".case_00000-ab.{os.getpid()}.xy"
+    gone, alive = tmp_path / f".case_0.1-ab.{_HOST}.999999999.xy", tmp_path / f".case_00000-ab.{_HOST}.{os.getpid()}.xy"
+    elsewhere, forgotten = (tmp_path / f".case_00000-ab.another.{pid}.xy" for pid in (1, 2))
     whole = tmp_path / "case_00000-ab"
-    for folder in (gone, alive, whole):
+    for folder in (gone, alive, elsewhere, forgotten, whole):
         folder.mkdir()
+    os.utime(forgotten, (0, 0))
     clear_unfinished(tmp_path)
-    assert sorted(tmp_path.iterdir()) == sorted([alive, whole])
+    assert sorted(tmp_path.iterdir()) == sorted([alive, elsewhere, whole])
 
 
 def test_a_disk_that_refuses_the_folder_is_told(tmp_path: Path) -> None:

@@ -16,10 +16,11 @@ from train.data.sampler import PatchBatch, Sampler
 from train.fit.loop import Trainer
 from train.network.deeplab import DeepLab3D
 from train.network.variants import architecture_of
+from train.place import Place
 from train.presets import preset
 from train.records.reports import CaseScore, StepReport
 from train.run import Request, run_training
-from train.stage import Place, StageResult
+from train.stage import StageResult
 
 RECIPE = Recipe((3.0, 1.5, 1.5), (-100.0, 300.0), 100.0, 50.0, patch=(16, 16, 24), margin=(2, 4, 4))
 CONFIG = replace(

@@ -27,6 +27,13 @@ ConfigOption = Annotated[
 ]
 DeviceOption = Annotated[str, typer.Option(help="auto, cuda or cpu.")]
 ThreadsOption = Annotated[int | None, typer.Option(min=1, help="CPU threads. Default: every core.")]
+CacheOption = Annotated[
+    Path | None,
+    typer.Option(help="Folder of the resampled cases, which runs and machines may share. Default: in the run's."),
+]
+JobsOption = Annotated[
+    int | None, typer.Option(min=1, help="Processes that read cases at once, as memory allows. Default: every core.")
+]
 PrintOption = Annotated[bool, typer.Option("--print-config", help="Print every number as a --config file, and exit.")]
 
 
@@ -53,6 +60,8 @@ def phantoms_of(run: Path, config: TrainConfig, events: Events, workers: Workers
     """`config.phantoms` synthetic cases to train on, drawn by the first worker, the others waiting."""
     from train.data.cohort import PHANTOMS, draw_phantoms
 
+    if best_of(run) is not None and not (run / PHANTOMS).is_dir():
+        raise InputError("the run has no phantoms of its own", fix="give --data, what it was trained on", path=run)
     events.said(f"no --data: training on {config.phantoms} phantoms, synthetic cases in {run / PHANTOMS}")
     return draw_phantoms(run, config.phantoms, config.seed, events, workers, labels=config.label_set)
 

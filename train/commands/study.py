@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from kits_submit.errors import InputError
+from kits_submit.machine.processors import processors
 from train import best_of
 from train.commands.shared import (
     ConfigOption,
@@ -22,6 +22,7 @@ from train.commands.shared import (
     set_threads,
 )
 from train.flags import base_config, make_config, printed, with_config_flags
+from train.given import Given, given_before
 from train.presets import preset as named_preset
 from train.records.display import RunDisplay
 
@@ -33,9 +34,7 @@ if TYPE_CHECKING:
 
 def tune_command(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="Run folder of `kits-submit train`.")],
-    data: Annotated[
-        Path | None, typer.Option(help="What it was trained on (the second stage's data, where it had some).")
-    ] = None,
+    data: Annotated[Path | None, typer.Option(help="What it was trained on, if it lies elsewhere now.")] = None,
     jobs: Annotated[int | None, typer.Option(min=1, help="Processes that refine cases. Default: every core.")] = None,
     device: DeviceOption = "auto",
 ) -> None:
@@ -47,8 +46,9 @@ def tune_command(
     from train.fit.checkpoint import load_checkpoint
     from train.studies.study import told, tune_run
 
-    source = data or run / "phantoms"
-    if data is None and not source.is_dir():
+    given = Given(data).over(given_before(run)).check() if data is None else Given(data)
+    source = given.interpolated or given.data or run / "phantoms"
+    if not source.exists():
         raise InputError("the run has no phantoms of its own", fix="give --data, what it was trained on", path=run)
     path = best_of(run)
     if path is None:
@@ -60,7 +60,7 @@ def tune_command(
             run,
             source,
             display,
-            jobs=jobs or os.cpu_count() or 1,
+            jobs=jobs or processors(),
             device=choose_device(device),
             on_trial=lambda trial: display.advanced(f"{trial.threshold} {trial.value}: {trial.dice:.4f}"),
         )
@@ -106,10 +106,10 @@ def ablate_command(
         result = _train_rows(table, grid, data, folder, minutes, display, device=device, threads=threads)
     if result is None:
         return
-    from train.stage import write_text
+    from kits_submit.atomic import write_text
 
     ours, cases = result
-    write_text(table_path(folder, table), markdown(table, ours, cases).rstrip("\n"))
+    write_text(table_path(folder, table), markdown(table, ours, cases))
     Console().print(render(table, ours, cases))
 
 
@@ -128,9 +128,9 @@ def _train_rows(
     from train.compute.device import choose_device
     from train.compute.distributed import joined
     from train.fit.loop import Limits
+    from train.place import Place
     from train.records.events import Events, Silence
     from train.run import Request, begin, run_training
-    from train.stage import Place
     from train.studies.ablation import means
 
     set_threads(threads)

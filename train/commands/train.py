@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import os
+import shlex
+import shutil
+import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from kits_submit.console import goes_on_with
 from kits_submit.errors import InputError
-from train import CHECKPOINT
+from train import CHECKPOINT, best_of
+from train.commands.plan import show_plan
 from train.commands.shared import (
+    CacheOption,
     ConfigOption,
     DataOption,
     DeviceOption,
+    JobsOption,
     PrintOption,
     ThreadsOption,
     load_start,
@@ -23,6 +31,7 @@ from train.commands.shared import (
     set_threads,
 )
 from train.flags import base_config, make_config, printed, with_config_flags
+from train.given import Given, given_before
 from train.presets import preset as named_preset
 from train.records.display import RunDisplay
 
@@ -30,7 +39,6 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from train.config import TrainConfig
-    from train.fit.checkpoint import Checkpoint
     from train.records.events import Events
     from train.stage import StageResult
 
@@ -56,6 +64,11 @@ def train_command(
     ] = False,
     init: Annotated[Path | None, typer.Option(help="Run folder or checkpoint whose weights to start from.")] = None,
     minutes: Annotated[float | None, typer.Option(min=0.01, help="Stop each stage after this many minutes.")] = None,
+    cache: CacheOption = None,
+    jobs: JobsOption = None,
+    plan: Annotated[
+        bool, typer.Option("--plan", help="Say what it would take here: cases, disk, memory, time; and train nothing.")
+    ] = False,
     device: DeviceOption = "auto",
     threads: ThreadsOption = None,
     **flags: Any,
@@ -76,14 +89,30 @@ def train_command(
         return
     need_torch()
     run = run or Path("runs") / f"{config.preset}-{time.strftime('%Y%m%d-%H%M%S')}"
-    start = None if init is None else load_start(init)
+    given = Given(data, interpolated, cache, init, minutes, threads)
+    if resume:
+        given = given.over(given_before(run)).check()
     console = Console(stderr=True)
+    if plan:
+        set_threads(threads)
+        show_plan(given, run, config, jobs, device)
+        return
     with RunDisplay(console) as display:
-        result = _trained(
-            data, interpolated, run, config, minutes, start, display, resume=resume, device=device, threads=threads
-        )
+        result = _trained(given, run, config, display, resume=resume, device=device, jobs=jobs)
     if result is not None:
         show_result(console, result)
+
+
+def command_to_resume(run: Path, device: str) -> str:
+    """What goes on with a run that was stopped, as it is typed here; the run knows the rest."""
+    program = Path(sys.argv[0])
+    words = [sys.executable, "-m", "kits_submit"] if program.name == "__main__.py" else [str(program)]
+    if not program.parent.name or shutil.which(program.name) == str(program):
+        words = [program.name]
+    world = os.environ.get("LOCAL_WORLD_SIZE")
+    launcher = ["torchrun", "--nproc-per-node", world] if world else []
+    chosen = [] if device == "auto" else ["--device", device]
+    return shlex.join([*launcher, *words, "train", "--resume", "--out", str(run), *chosen])
 
 
 def newest_run(runs: Path) -> Path:
@@ -108,36 +137,28 @@ def _stored(run: Path) -> TrainConfig | None:
 
 
 def _trained(
-    data: Path | None,
-    interpolated: Path | None,
-    run: Path,
-    config: TrainConfig,
-    minutes: float | None,
-    start: Checkpoint | None,
-    display: RunDisplay,
-    *,
-    resume: bool,
-    device: str,
-    threads: int | None,
+    given: Given, run: Path, config: TrainConfig, display: RunDisplay, *, resume: bool, device: str, jobs: int | None
 ) -> StageResult | None:
     """The result for the first worker, None for the others."""
     from train.compute.device import choose_device
     from train.compute.distributed import joined
     from train.fit.loop import Limits
+    from train.place import Place
     from train.records.events import Silence
     from train.run import Request, begin, run_training
-    from train.stage import Place
 
-    set_threads(threads)
+    set_threads(given.threads)
+    start = None if given.init is None or best_of(run) is not None else load_start(given.init)
     chosen = choose_device(device)
     with joined(chosen) as workers:
         events: Events = display if workers.first else Silence()
         if workers.first:
-            begin(run, config, resume=resume)
+            begin(run, config, given, resume=resume)
+            goes_on_with(command_to_resume(run, device))
         workers.gather(None)
-        source = data or phantoms_of(run, config, events, workers)
-        request = Request(source, run, config, Limits(minutes), interpolated, start)
-        result = run_training(request, Place(workers, chosen, events))
+        source = given.data or phantoms_of(run, config, events, workers)
+        request = Request(source, run, config, Limits(given.minutes), given.interpolated, start, given.cache)
+        result = run_training(request, Place(workers, chosen, events, jobs), lambda: given.remember(run))
         return result if workers.first else None
 
 

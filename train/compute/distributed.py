@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -51,8 +51,11 @@ class Workers:
 
     def map(self, work: Callable[[_Item], _Result], items: Sequence[_Item]) -> list[_Result]:
         """`work` of each item, the items shared out; every worker gets all results, in order."""
-        own = [work(item) for item in items[self.rank :: self.world]]
-        shares = self.gather(own)
+        return self.share(items, lambda own: map(work, own))
+
+    def share(self, items: Sequence[_Item], work: Callable[[Sequence[_Item]], Iterable[_Result]]) -> list[_Result]:
+        """`work` of this worker's share of the items, which gives a result each in order; all get all, in order."""
+        shares = self.gather(list(work(items[self.rank :: self.world])))
         return [shares[i % self.world][i // self.world] for i in range(len(items))]
 
     def gather(self, value: _Item) -> list[_Item]:

@@ -17,8 +17,10 @@ import hashlib
 import math
 import mmap
 import os
+import platform
 import shutil
 import tempfile
+import time
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -37,6 +39,8 @@ from kits_submit.types import Image, Labels, Shape, Spacing
 from train.pairs import content_hash, read_pair
 
 LAYOUT = "1"  # changes with the files above
+_HOST = hashlib.sha256(platform.node().encode()).hexdigest()[:8]
+_A_DAY_S = 86400
 
 Indices = npt.NDArray[np.int64]
 _Scalar = TypeVar("_Scalar", bound=np.generic)
@@ -106,6 +110,11 @@ def _header(path: Path) -> tuple[np.dtype[Any], tuple[int, ...], int]:
         return dtype, shape, stream.tell()
 
 
+def folder_of(case: Case, recipe: Recipe, root: Path, sha256: str, *, max_slices: int, cysts_as_kidney: bool) -> Path:
+    """Where a case of this content lies, or will lie."""
+    return root / f"{case.case_id}-{_key(sha256, recipe, max_slices, cysts_as_kidney=cysts_as_kidney)}"
+
+
 def cache_case(
     case: Case,
     recipe: Recipe,
@@ -121,10 +130,8 @@ def cache_case(
         InputError, VolumeError, GeometryError, LabelError: the case cannot be used.
         OutputError: the cache cannot be written.
     """
-    folder = (
-        root
-        / f"{case.case_id}-{_key(sha256 or content_hash(case), recipe, max_slices, cysts_as_kidney=cysts_as_kidney)}"
-    )
+    sha256 = sha256 or content_hash(case)
+    folder = folder_of(case, recipe, root, sha256, max_slices=max_slices, cysts_as_kidney=cysts_as_kidney)
     if not folder.is_dir():
         image, label = prepare(
             *read_pair(case, recipe.labels, cysts_as_kidney=cysts_as_kidney), recipe, max_slices=max_slices
@@ -179,11 +186,11 @@ def write_case(folder: Path, image: npt.NDArray[np.float16], label: Labels, clas
     arrays |= {f"class_{k}": np.flatnonzero(label == k) for k in range(1, classes)}
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        beside = Path(tempfile.mkdtemp(prefix=f".{folder.name}.{os.getpid()}.", dir=folder.parent))
+        beside = Path(tempfile.mkdtemp(prefix=f".{folder.name}.{_HOST}.{os.getpid()}.", dir=folder.parent))
         try:
             for name, array in arrays.items():
                 np.save(beside / f"{name}.npy", np.ascontiguousarray(array))
-            beside.rename(folder)
+            _rename(beside, folder)
         finally:
             shutil.rmtree(beside, ignore_errors=True)
     except OSError as error:
@@ -191,12 +198,32 @@ def write_case(folder: Path, image: npt.NDArray[np.float16], label: Labels, clas
         raise OutputError(f"cannot be written ({reason})", fix="check space and permissions", path=folder) from None
 
 
+def _rename(beside: Path, folder: Path) -> None:
+    """Another process, here or on a machine that shares the cache, may have been faster: its files are the same."""
+    try:
+        beside.rename(folder)
+    except OSError:
+        if not folder.is_dir():
+            raise
+
+
 def clear_unfinished(root: Path) -> None:
-    """Remove the folders beside that processes which are no more have left in `root`."""
-    for beside in root.glob(".*-*.*.*"):
-        pid = beside.name.split(".")[-2]
-        if pid.isdigit() and not _is_alive(int(pid)):
+    """Remove the folders beside that processes of this machine which are no more have left in `root`.
+
+    Those of other machines that share it go after a day.
+    """
+    for beside in root.glob(".*-*.*.*.*"):
+        _, host, pid, _ = beside.name.rsplit(".", 3)
+        gone = not _is_alive(int(pid)) if host == _HOST and pid.isdigit() else _age_s(beside) > _A_DAY_S
+        if gone:
             shutil.rmtree(beside, ignore_errors=True)
+
+
+def _age_s(path: Path) -> float:
+    try:
+        return time.time() - path.stat().st_mtime
+    except OSError:
+        return 0.0
 
 
 def _is_alive(pid: int) -> bool:

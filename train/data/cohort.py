@@ -23,6 +23,7 @@ from kits_submit.phantom import write_phantoms
 from train.compute.distributed import Workers
 from train.config import TrainConfig
 from train.data.splits import Split, split_cases
+from train.data.wanted import wanted_cases
 from train.pairs import content_hash
 from train.records.events import Events
 from train.synthesis.implant_cases import copies_of
@@ -31,10 +32,6 @@ PHANTOM_SEED = 1_000_000  # plus --seed; `make demo` draws its three phantoms by
 PHANTOM_MATRIX = 256  # half of KiTS's, for half-resolution training
 PHANTOM_SLICES = 250  # at most: as three quarters of KiTS19
 PHANTOMS, IMPLANTS = "phantoms", "implants"
-
-# The first release of KiTS19 labelled these wrongly: 23 and 125 were corrected in December 2019 (with 15 and 37),
-# 68 and 133 are left out by nnU-Net too.
-KNOWN_BAD = (23, 68, 125, 133)
 
 
 @dataclass(frozen=True)
@@ -91,7 +88,7 @@ def gather_cohort(
         InputError: no case, none left, or held-out names that cannot be; before anything is drawn.
         OutputError: `folder` cannot be written.
     """
-    given = _wanted(find_cases(data), config, events)
+    given = wanted_cases(find_cases(data), config, events.said)
     if config.cysts_as_kidney:
         events.said(f"label {CYST} of the data, a cyst, counts as kidney (--cysts-as-kidney)")
     if not given:
@@ -114,20 +111,6 @@ def gather_cohort(
         phantoms = find_cases(made)
         drawn += [replace(case, case_id=case.case_id.replace("case", "phantom")) for case in phantoms]
     return Cohort(tuple(given), tuple(drawn), source_of)
-
-
-def _wanted(cases: Sequence[Case], config: TrainConfig, events: Events) -> list[Case]:
-    kept = [case for case in cases if case.case_id not in config.omit_cases]
-    omitted = [case.case_id for case in cases if case.case_id in config.omit_cases]
-    if omitted:
-        events.said(f"left out by --omit-cases: {', '.join(omitted)}")
-    bad = [case.case_id for case in kept if case.number in KNOWN_BAD]
-    if bad and config.omit_known_bad:
-        events.said(f"left out for their labels: {', '.join(bad)}")
-        return [case for case in kept if case.case_id not in bad]
-    if bad:
-        events.said(f"wrongly labelled in KiTS19's first release: {', '.join(bad)}; --omit-known-bad leaves them out")
-    return kept
 
 
 def _found(folder: Path) -> list[Case]:
@@ -175,11 +158,10 @@ def _draw_implants(cases: Sequence[Case], folder: Path, config: TrainConfig, eve
 
     Nothing is drawn where the very same are there.
     """
-    usable = [case for case in cases if case.image is not None and case.label is not None]
     wanted: dict[str, object] = {
         "copies": config.implants,
         "seed": config.seed,
-        "sources": {case.case_id: content_hash(case) for case in usable},
+        "sources": {case.case_id: content_hash(case) for case in cases},
     }
     if config.label_set.cyst or config.cysts_as_kidney:
         wanted["labels"] = [config.labels, config.cysts_as_kidney]
@@ -188,8 +170,8 @@ def _draw_implants(cases: Sequence[Case], folder: Path, config: TrainConfig, eve
         wanted["healthy"] = config.healthy
 
     def draw(target: Path) -> None:
-        events.stage("implants", len(usable))
-        for number, case in enumerate(usable):
+        events.stage("implants", len(cases))
+        for number, case in enumerate(cases):
             try:
                 draw_copies = partial(
                     copies_of, case, target / case.case_id, seed=(config.seed, number),

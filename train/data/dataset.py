@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
+from typing import Any, TypeVar
 
 from kits_submit.errors import InputError, KitsError, MixedError
 from kits_submit.files.cases import Case
+from kits_submit.machine.pool import in_processes
 from kits_submit.recipe import Recipe
-from train.compute.distributed import Workers
 from train.config import TrainConfig
-from train.data.cache import CachedCase, cache_case, clear_unfinished
+from train.data.cache import CachedCase, cache_case, clear_unfinished, folder_of
 from train.data.cohort import gather_cohort
-from train.data.fingerprint import CaseFacts, make_recipe, measure
-from train.data.plausible import refuse_swapped
+from train.data.fingerprint import CaseFacts, make_recipe, measure_all
+from train.data.needs import cache_bytes, check_room, jobs_for, shapes_of
+from train.data.plausible import refuse_leaks, refuse_swapped
 from train.data.splits import Split
-from train.records.events import Events
+from train.place import Place
 
 _TOLD_MOST = 20
+_Result = TypeVar("_Result")
 
 
 @dataclass(frozen=True)
@@ -40,71 +44,83 @@ class Dataset:
 
 
 def prepare_dataset(
-    data: Path,
-    config: TrainConfig,
-    folder: Path,
-    cache: Path,
-    events: Events,
-    workers: Workers,
-    *,
-    split: Split | None = None,
+    data: Path, config: TrainConfig, folder: Path, cache: Path, place: Place, *, split: Split | None = None
 ) -> Dataset:
-    """Gather, measure, make the Recipe, split, cache; the cases are shared out over the workers, one in memory of each.
+    """Gather, measure, make the Recipe, split, cache; the cases are shared out over the workers and their processes.
 
     Args:
         folder: where cases are drawn that `config` wants beside `data`.
         split: of an earlier stage, to be kept; None splits as the config says.
 
     Raises:
-        KitsError: cases that cannot be used (all are told first), no foreground, other cases than `split` has.
-        OutputError: the cache cannot be written.
+        KitsError: cases that cannot be used (all are told first), no foreground, other cases than `split` has, one
+            scan on both sides of the split.
+        OutputError: the cache cannot be written, or does not fit on its disk.
     """
-    cohort = gather_cohort(data, config, folder, events, workers, split=split)
-    cases = cohort.cases
-    if workers.first:
+    cohort = gather_cohort(data, config, folder, place.events, place.workers, split=split)
+    if place.workers.first:
         clear_unfinished(cache)
-    events.stage("fingerprint", len(cases))
-    facts = _measured(cases, config, cache / "facts", events, workers)
-    by_id = {fact.case_id: fact for fact in facts}
-    used = [case for case in cases if case.case_id in by_id]
-    for fact in facts:
-        if not fact.histogram.any():
-            events.said(f"{fact.case_id}: its label is empty; it gives patches of background alone")
-    recipe = make_recipe(facts, config)
-    own = cohort.split(set(by_id), config, split)
+    facts = {fact.case_id: fact for fact in _measured(cohort.cases, config, cache / "facts", place)}
+    for fact in facts.values():
+        if not fact.foreground:
+            place.events.said(f"{fact.case_id}: its label is empty; it gives patches of background alone")
+    recipe = make_recipe(list(facts.values()), config)
+    own = cohort.split(set(facts), config, split)
     if split is not None:
         _refuse_others(own, split, data)
-    events.stage("cache", len(used))
-
-    def cached(case: Case) -> CachedCase:
-        sha256 = by_id[case.case_id].sha256
-        made = cache_case(
-            case, recipe, cache, max_slices=config.max_slices, sha256=sha256, cysts_as_kidney=config.cysts_as_kidney
-        )
-        events.advanced(case.case_id)
-        return made
-
-    done = workers.map(cached, used)
-    by_case = {case.case_id: case for case in used}
+    for line in refuse_leaks(list(facts.values()), own):
+        place.events.said(line)
+    used = {case.case_id: case for case in cohort.cases if case.case_id in facts}
+    done = _cached(used, facts, recipe, config, cache, place)
     refuse_swapped(done, recipe.labels)
-    return Dataset(recipe, own, by_case, dict(zip(by_case, done, strict=True)))
+    return Dataset(recipe, own, used, dict(zip(used, done, strict=True)))
 
 
-def _measured(
-    cases: Sequence[Case], config: TrainConfig, notes: Path, events: Events, workers: Workers
-) -> list[CaseFacts]:
-    def attempt(case: Case) -> CaseFacts | KitsError:
-        try:
-            return measure(case, config.label_set, notes, cysts_as_kidney=config.cysts_as_kidney)
-        except KitsError as error:
-            return error
-        finally:
-            events.advanced(case.case_id)
+def _cached(
+    cases: Mapping[str, Case],
+    facts: Mapping[str, CaseFacts],
+    recipe: Recipe,
+    config: TrainConfig,
+    cache: Path,
+    place: Place,
+) -> list[CachedCase]:
+    how: dict[str, Any] = {"max_slices": config.max_slices, "cysts_as_kidney": config.cysts_as_kidney}
+    new = [facts[name] for name, case in cases.items()
+           if not folder_of(case, recipe, cache, facts[name].sha256, **how).is_dir()]  # fmt: skip
+    if new and place.workers.first:
+        needed = sum(cache_bytes(fact, recipe.spacing_mm, config.max_slices) for fact in new)
+        place.events.said(check_room(needed, len(new), cache))
+    place.events.stage("cache", len(cases))
+    jobs = jobs_for([fact.shape for fact in new], place.own_jobs)
+    pairs = [(case, facts[name].sha256) for name, case in cases.items()]
+    work = partial(_cache_one, recipe=recipe, root=cache, **how)
+    return place.workers.share(pairs, lambda own: _told(in_processes(work, own, jobs), own, place))
 
-    results = workers.map(attempt, cases)
+
+def _cache_one(pair: tuple[Case, str], recipe: Recipe, root: Path, **how: Any) -> CachedCase:
+    case, sha256 = pair
+    return cache_case(case, recipe, root, sha256=sha256, **how)
+
+
+def _told(results: Iterable[_Result], items: Sequence[tuple[Case, str]], place: Place) -> Iterator[_Result]:
+    for result, (case, _) in zip(results, items, strict=True):
+        place.events.advanced(case.case_id)
+        yield result
+
+
+def _measured(cases: Sequence[Case], config: TrainConfig, notes: Path, place: Place) -> list[CaseFacts]:
+    place.events.stage("fingerprint", len(cases))
+    jobs = jobs_for(shapes_of(cases), place.own_jobs)
+
+    def measured(own: Sequence[tuple[Case, str]]) -> Iterator[CaseFacts | KitsError]:
+        only = [case for case, _ in own]
+        how = {"cysts_as_kidney": config.cysts_as_kidney}
+        return _told(measure_all(only, config.label_set, notes, jobs, **how), own, place)
+
+    results = place.workers.share([(case, "") for case in cases], measured)
     failures = [result for result in results if isinstance(result, KitsError)]
     for failure in failures[:_TOLD_MOST]:
-        events.said(f"bad case: {failure}")
+        place.events.said(f"bad case: {failure}")
     facts = [result for result in results if isinstance(result, CaseFacts)]
     if failures and not (config.skip_bad_cases and facts):
         raise _together(failures)

@@ -15,34 +15,47 @@ from __future__ import annotations
 import hashlib
 import json
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from kits_submit.atomic import replacing
-from kits_submit.errors import InputError
+from kits_submit.errors import InputError, KitsError, VolumeError
 from kits_submit.files.cases import Case
 from kits_submit.labels import KITS19, LabelSet
+from kits_submit.machine.pool import in_processes
 from kits_submit.recipe import Recipe
-from kits_submit.types import Image, Labels, Spacing
+from kits_submit.types import Image, Labels, Shape, Spacing
 from train.config import TrainConfig
-from train.pairs import content_hash, read_pair
+from train.pairs import content_hashes, read_pair
 
 LOWEST_HU, HIGHEST_HU = -4096, 32767
+_ENOUGH, _FEW = 1000, 4  # voxels of foreground, of which a CT's noise alone has more different values
 Histogram = npt.NDArray[np.int64]  # voxels at LOWEST_HU, LOWEST_HU + 1, .. HIGHEST_HU
 
 
 @dataclass(frozen=True)
 class CaseFacts:
-    """One case measured: `sha256` of its image and label files' bytes, `histogram` of its foreground HU."""
+    """One case measured: `sha256` of its image and label files' bytes, `histogram` of its foreground HU.
+
+    - `image_sha256`: of the image's alone. `shape`: voxels along Z, Y, X.
+    """
 
     case_id: str
     sha256: str
     spacing_mm: Spacing
     histogram: Histogram
+    image_sha256: str = ""
+    shape: Shape = (1, 1, 1)
+
+    @property
+    def foreground(self) -> int:
+        """Its voxels."""
+        return int(self.histogram.sum())
 
 
 def measure(case: Case, classes: LabelSet, notes: Path | None = None, *, cysts_as_kidney: bool = False) -> CaseFacts:
@@ -54,18 +67,44 @@ def measure(case: Case, classes: LabelSet, notes: Path | None = None, *, cysts_a
 
     Raises:
         InputError: no image or no label.
-        VolumeError, GeometryError, LabelError: see `read_pair`.
+        VolumeError, GeometryError, LabelError: see `read_pair`; or an image that is no CT where its label is.
         OutputError: `notes` cannot be written.
     """
-    sha256 = content_hash(case)
+    sha256, image_sha256 = content_hashes(case)
     note = None if notes is None else notes / f"{sha256}{_read_as(classes, cysts_as_kidney=cysts_as_kidney)}.json"
-    if note is not None and note.is_file():
-        return _noted(case.case_id, sha256, note)
-    image, label, spacing = read_pair(case, classes, cysts_as_kidney=cysts_as_kidney)
-    facts = CaseFacts(case.case_id, sha256, spacing, foreground_histogram(image, label))
-    if note is not None:
-        _note(facts, note)
+    facts = None if note is None else _noted(case.case_id, sha256, image_sha256, note)
+    if facts is None:
+        image, label, spacing = read_pair(case, classes, cysts_as_kidney=cysts_as_kidney)
+        z, y, x = image.shape
+        facts = CaseFacts(case.case_id, sha256, spacing, foreground_histogram(image, label), image_sha256, (z, y, x))
+        if note is not None:
+            _note(facts, note)
+    _refuse_flat(facts, case)
     return facts
+
+
+def measure_all(
+    cases: Sequence[Case], classes: LabelSet, notes: Path, jobs: int, *, cysts_as_kidney: bool = False
+) -> Iterator[CaseFacts | KitsError]:
+    """`measure` of each case, in order, or why it cannot be used; `jobs` at once."""
+    return in_processes(partial(_attempt, classes=classes, notes=notes, cysts_as_kidney=cysts_as_kidney), cases, jobs)
+
+
+def _attempt(case: Case, classes: LabelSet, notes: Path, *, cysts_as_kidney: bool) -> CaseFacts | KitsError:
+    try:
+        return measure(case, classes, notes, cysts_as_kidney=cysts_as_kidney)
+    except KitsError as error:
+        return error
+
+
+def _refuse_flat(facts: CaseFacts, case: Case) -> None:
+    """Raises: VolumeError: the foreground, of some size, has but a few values: a mask, or a window cut to black and
+    white."""
+    values = np.flatnonzero(facts.histogram) + LOWEST_HU
+    if facts.foreground >= _ENOUGH and len(values) <= _FEW:
+        told = ", ".join(str(value) for value in values)
+        what = f"the image has {len(values)} different values in all of the label ({told}): no CT in HU"
+        raise VolumeError(what, fix="give the CT itself, not windowed, not binarised", path=case.image)
 
 
 def _read_as(classes: LabelSet, *, cysts_as_kidney: bool) -> str:
@@ -75,17 +114,28 @@ def _read_as(classes: LabelSet, *, cysts_as_kidney: bool) -> str:
     return "" if classes == KITS19 else f"-{len(classes)}"
 
 
-def _noted(case_id: str, sha256: str, note: Path) -> CaseFacts:
-    raw = json.loads(note.read_text())
-    histogram = np.zeros(HIGHEST_HU - LOWEST_HU + 1, np.int64)
-    histogram[raw["bins"]] = raw["voxels"]
-    z, y, x = raw["spacing_mm"]
-    return CaseFacts(case_id, sha256, (z, y, x), histogram)
+def _noted(case_id: str, sha256: str, image_sha256: str, note: Path) -> CaseFacts | None:
+    """What was noted; None where nothing was, or by an older version that noted less."""
+    try:
+        raw = json.loads(note.read_text())
+        histogram = np.zeros(HIGHEST_HU - LOWEST_HU + 1, np.int64)
+        histogram[raw["bins"]] = raw["voxels"]
+        spacing_mm, shape = tuple(map(float, raw["spacing_mm"])), tuple(map(int, raw["shape"]))
+    except (OSError, ValueError, KeyError, TypeError, IndexError):
+        return None
+    if len(spacing_mm) != 3 or len(shape) != 3:
+        return None
+    return CaseFacts(case_id, sha256, spacing_mm, histogram, image_sha256, shape)
 
 
 def _note(facts: CaseFacts, note: Path) -> None:
     bins = np.flatnonzero(facts.histogram)
-    raw = {"spacing_mm": facts.spacing_mm, "bins": bins.tolist(), "voxels": facts.histogram[bins].tolist()}
+    raw = {
+        "spacing_mm": facts.spacing_mm,
+        "shape": facts.shape,
+        "bins": bins.tolist(),
+        "voxels": facts.histogram[bins].tolist(),
+    }
     with replacing(note) as stream:
         stream.write(json.dumps(raw).encode())
 
@@ -124,6 +174,10 @@ def make_recipe(facts: Sequence[CaseFacts], config: TrainConfig) -> Recipe:
         what = "the labels hold no foreground, or foreground of a single HU"
         raise InputError(what, fix=f"train on labelled CT ({config.label_set})")
     low, high = (percentile(histogram, q) for q in config.clip_percentiles)
+    if not low < high:
+        raise InputError(
+            f"nearly all of the labelled voxels have one HU, {low:g}", fix="give CT in HU, not windowed, not binarised"
+        )
     mean, std = clipped_moments(histogram, (low, high))
     median = np.median([fact.spacing_mm for fact in facts], axis=0)
     return Recipe(

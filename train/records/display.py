@@ -23,7 +23,7 @@ class RunDisplay:
     def __init__(self, console: Console, clock: Callable[[], float] = time.monotonic) -> None:
         self._console = console
         self._clock = clock
-        self._started = self._told = clock()
+        self._started = self._told = self._begun = clock()
         self._progress = _bars(console)
         self._task: TaskID | None = None
         self._speeds: deque[tuple[int, float]] = deque(maxlen=_RECENT)
@@ -44,14 +44,24 @@ class RunDisplay:
     def stage(self, name: str, total: int | None) -> None:
         """A new bar."""
         self._finish()
+        self._begun = self._clock()
         if not self._console.is_terminal:
             self.said(f"{self._minutes()} {name}" + (f" ({total} cases)" if total is not None else ""))
         self._task = self._progress.add_task(name, total=1.0 if total is None else total, note="")
 
     def advanced(self, what: str) -> None:
-        """One case done."""
-        if self._task is not None:
-            self._progress.update(self._task, advance=1, note=what)
+        """One case done; in a log, once a minute, how many are and how long the rest will take."""
+        if self._task is None:
+            return
+        self._progress.update(self._task, advance=1, note=what)
+        task = next(task for task in self._progress.tasks if task.id == self._task)
+        if not self._console.is_terminal and self._clock() - self._told >= LOG_EVERY_S and task.total:
+            self._told = self._clock()
+            left = (self._clock() - self._begun) / task.completed * (task.total - task.completed)
+            self.said(
+                f"{self._minutes()} {task.description} {task.completed:.0f} of {task.total:.0f}, "
+                f"about {left / 60:.0f} min left"
+            )
 
     def stepped(self, report: StepReport) -> None:
         """One training step done."""

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from kits_submit.atomic import replacing
+from kits_submit.atomic import replacing, write_text
 from kits_submit.errors import InputError
 from kits_submit.files.cases import Case, find_cases
 from kits_submit.recipe import Refinement
@@ -19,7 +19,6 @@ from train import BEST, CHECKPOINT, best_of
 from train.fit.checkpoint import load_checkpoint, save_checkpoint
 from train.fit.validate import predict_case
 from train.records.events import Events
-from train.stage import write_text
 from train.studies.tune import Predicted, Trial, Tuned, tune
 
 TRIALS = "tune.csv"
@@ -87,7 +86,7 @@ def _write(stage: Path, tuned: Tuned) -> None:
         if (stage / name).is_file():
             trained = load_checkpoint(stage / name)
             save_checkpoint(stage / name, replace(trained, recipe=replace(trained.recipe, refinement=tuned.refinement)))
-            write_text(stage / "recipe.json", replace(trained.recipe, refinement=tuned.refinement).to_json())
+            write_text(stage / "recipe.json", replace(trained.recipe, refinement=tuned.refinement).to_json() + "\n")
     table = io.StringIO()
     writer = csv.writer(table, lineterminator="\n")
     writer.writerow(("threshold", "value", "mean_dice"))
