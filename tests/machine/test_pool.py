@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -42,7 +43,7 @@ def refuses(number: int) -> int:
 def test_results_come_in_order_and_a_failure_as_it_is(jobs: int) -> None:
     results = pool.in_processes(refuses, [1, 0, 2, 3], jobs)
     assert [next(results), next(results)] == [1, 0]
-    with pytest.raises(VolumeError, match="a.nii: bad; get it again"):
+    with pytest.raises(VolumeError, match=r"a\.nii: bad; get it again"):
         next(results)
 
 
@@ -62,7 +63,7 @@ def test_a_killed_parent_takes_its_processes_along(tmp_path) -> None:
 
 def _alive(pid: int) -> bool:
     try:
-        return b") Z" not in open(f"/proc/{pid}/stat", "rb").read()  # noqa: PTH123
+        return ") Z" not in Path(f"/proc/{pid}/stat").read_text()
     except OSError:
         return False
 
