@@ -29,8 +29,8 @@ from torch import Tensor
 from kits_submit.files.cases import Case, find_cases
 from kits_submit.inference.intensity import air
 from train.commands.shared import load_start
-from train.compute.device import numpy_on_one_thread
 from train.compute.distributed import Workers
+from train.compute.threads import numpy_on_one_thread
 from train.config import TrainConfig
 from train.data.cohort import IMPLANTS
 from train.data.dataset import Dataset, prepare_dataset

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +14,7 @@ from kits_submit.errors import InputError, LabelError
 from kits_submit.files.cases import Case
 from kits_submit.files.dicom.discover import SUFFIX as SERIES
 from kits_submit.files.dicom.discover import series_content
-from kits_submit.files.volume import read_grid, read_labels, read_volume
+from kits_submit.files.volume import Planes, open_planes, read_grid, read_labels, read_volume
 from kits_submit.labels import CYST, KIDNEY, LabelSet
 from kits_submit.types import Image, Labels, Spacing
 
@@ -30,18 +32,36 @@ def read_pair(case: Case, classes: LabelSet, *, cysts_as_kidney: bool = False) -
         GeometryError: image and label differ in shape or affine.
         LabelError: a label that `classes` has not.
     """
+    image_path, _ = files_of(case)
+    label = _read_label(case, classes, cysts_as_kidney=cysts_as_kidney)
+    volume = read_volume(image_path)
+    return volume.voxels, label, volume.grid.spacing_mm
+
+
+@contextmanager
+def open_pair(case: Case, classes: LabelSet, *, cysts_as_kidney: bool = False) -> Iterator[tuple[Planes, Labels]]:
+    """A case's image, plane by plane as its file stores it, and its labels (Z, Y, X).
+
+    Args, Raises: as `read_pair`; what is wrong inside of the image is told when its stream comes to it.
+    """
+    image_path, _ = files_of(case)
+    label = _read_label(case, classes, cysts_as_kidney=cysts_as_kidney)
+    with open_planes(image_path) as planes:
+        yield planes, label
+
+
+def _read_label(case: Case, classes: LabelSet, *, cysts_as_kidney: bool) -> Labels:
     image_path, label_path = files_of(case)
     fix = "use the label that belongs to the image, written on its grid"
     check_same_grid(read_grid(label_path), read_grid(image_path), label_path, named="the image", fix=fix)
-    volume, labels = read_volume(image_path), read_labels(label_path)
-    voxels = labels.voxels
+    voxels = read_labels(label_path).voxels
     if cysts_as_kidney:
         voxels = np.where(voxels == CYST, np.uint8(KIDNEY), voxels)
     highest = int(voxels.max())
     if highest >= len(classes):
         what = f"a label is {highest}, allowed: 0 to {len(classes) - 1}"
         raise LabelError(what, fix=_KITS23_FIX if highest == CYST else "map it first", path=label_path)
-    return volume.voxels, voxels, volume.grid.spacing_mm
+    return voxels
 
 
 _KITS23_FIX = "train with --labels kits23 if it is KiTS23's cyst, or with --cysts-as-kidney to count it as kidney"

@@ -99,7 +99,11 @@ def resample_nearest(labels: Labels, shape: Shape) -> Labels:
         np.minimum(((np.arange(n) + 0.5) * size / n).astype(np.intp), size - 1)
         for size, n in zip(labels.shape, shape, strict=True)
     ]
-    return labels[np.ix_(*index)]
+    in_memory = np.argsort(labels.strides)[::-1]  # a file's order may be any; taking across it is four times slower
+    taken = labels.transpose(in_memory)
+    for place, axis in enumerate(in_memory):
+        taken = taken.take(index[axis], place)
+    return np.ascontiguousarray(taken.transpose(np.argsort(in_memory)))
 
 
 def class_probabilities(labels: Labels, shape: Shape, classes: int) -> Probabilities:

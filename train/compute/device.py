@@ -6,7 +6,6 @@ import os
 from contextlib import AbstractContextManager
 
 import torch
-from threadpoolctl import ThreadpoolController
 from torch import Tensor, nn
 
 from kits_submit.errors import DeviceError
@@ -67,16 +66,6 @@ def make_deterministic(config: TrainConfig) -> None:
     torch.use_deterministic_algorithms(config.deterministic)
     if config.deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS's own condition
-
-
-def numpy_on_one_thread() -> AbstractContextManager[object]:
-    """While it lasts, numpy's matrix products take one thread.
-
-    OpenBLAS lets its threads spin for some time after a product, on the cores that torch computes with: augmenting two
-    patches for the next step made this one a quarter longer (`benchmarks/training.py`: augmented).
-    """
-    limited: AbstractContextManager[object] = ThreadpoolController().select(internal_api="openblas").limit(limits=1)
-    return limited
 
 
 def compiled(network: nn.Module, config: TrainConfig) -> nn.Module:

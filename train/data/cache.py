@@ -31,12 +31,13 @@ import numpy.typing as npt
 
 from kits_submit.errors import InputError, OutputError
 from kits_submit.files.cases import Case
-from kits_submit.inference.grid import resample, resample_nearest, target_shape
+from kits_submit.files.volume import Planes
+from kits_submit.inference.grid import resample_nearest, resample_planes, target_shape
 from kits_submit.inference.intensity import standardise
 from kits_submit.labels import KITS19
 from kits_submit.recipe import Recipe
-from kits_submit.types import Image, Labels, Shape, Spacing
-from train.pairs import content_hash, read_pair
+from kits_submit.types import Labels, Shape
+from train.pairs import content_hash, open_pair
 
 LAYOUT = "1"  # changes with the files above
 _HOST = hashlib.sha256(platform.node().encode()).hexdigest()[:8]
@@ -133,22 +134,29 @@ def cache_case(
     sha256 = sha256 or content_hash(case)
     folder = folder_of(case, recipe, root, sha256, max_slices=max_slices, cysts_as_kidney=cysts_as_kidney)
     if not folder.is_dir():
-        image, label = prepare(
-            *read_pair(case, recipe.labels, cysts_as_kidney=cysts_as_kidney), recipe, max_slices=max_slices
-        )
+        with open_pair(case, recipe.labels, cysts_as_kidney=cysts_as_kidney) as (planes, whole):
+            image, label = prepare(planes, whole, recipe, max_slices=max_slices)
         write_case(folder, image, label, len(recipe.labels))
     return CachedCase(case.case_id, folder, len(recipe.labels))
 
 
 def prepare(
-    image: Image, label: Labels, spacing_mm: Spacing, recipe: Recipe, *, max_slices: int
+    planes: Planes, label: Labels, recipe: Recipe, *, max_slices: int
 ) -> tuple[npt.NDArray[np.float16], Labels]:
-    """HU and labels of a case -> standardised image and labels on the Recipe's grid, cut to `max_slices`."""
-    z, y, x = image.shape
-    shape = target_shape((z, y, x), spacing_mm, recipe.spacing_mm)
+    """A case's planes and labels -> standardised image and labels on the Recipe's grid, cut to `max_slices`.
+
+    Plane by plane, as the runtime takes it (`kits_submit.inference.pipeline.prepared`): the network trains on the
+    values that it will see.
+    """
+    shape = target_shape(planes.grid.shape, planes.grid.spacing_mm, recipe.spacing_mm)
     small = resample_nearest(label, shape)
     window = slices_to_keep(small, max_slices)
-    return standardise(resample(image, shape), recipe)[window].astype(np.float16), small[window]
+    image = np.empty(shape, np.float16)
+    by_plane = np.moveaxis(image, planes.axis, 0)
+    n_in, (n_out, *rest) = planes.grid.shape[planes.axis], by_plane.shape
+    for i, plane in resample_planes(planes.stream, n_in, n_out, (rest[0], rest[1])):
+        by_plane[i] = standardise(np.array(plane, np.float32, order="C"), recipe)
+    return image[window], small[window]
 
 
 def slices_to_keep(label: Labels, max_slices: int) -> slice:

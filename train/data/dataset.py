@@ -12,6 +12,7 @@ from kits_submit.errors import InputError, KitsError, MixedError
 from kits_submit.files.cases import Case
 from kits_submit.machine.pool import in_processes
 from kits_submit.recipe import Recipe
+from train.compute.threads import numpy_on_one_thread
 from train.config import TrainConfig
 from train.data.cache import CachedCase, cache_case, clear_unfinished, folder_of
 from train.data.cohort import gather_cohort
@@ -99,7 +100,8 @@ def _cached(
 
 def _cache_one(pair: tuple[Case, str], recipe: Recipe, root: Path, **how: Any) -> CachedCase:
     case, sha256 = pair
-    return cache_case(case, recipe, root, sha256=sha256, **how)
+    with numpy_on_one_thread():
+        return cache_case(case, recipe, root, sha256=sha256, **how)
 
 
 def _told(results: Iterable[_Result], items: Sequence[tuple[Case, str]], place: Place) -> Iterator[_Result]:

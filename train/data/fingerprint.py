@@ -1,8 +1,8 @@
 """A labelled dataset -> its Recipe: spacing, HU window, mean and deviation of the foreground (paper section 2.3).
 
-HU are whole numbers, so a histogram of the foreground's HU is exact and small however many voxels there are; one case
-is in memory at a time. Values beyond the histogram (no CT number is) count in its first or last bin, and HU with a
-fraction, which a rescaled file may hold, are rounded.
+HU are whole numbers, so a histogram of the foreground's HU is exact and small however many voxels there are; of a case,
+its labels and a few planes of its image are in memory. Values beyond the histogram (no CT number is) count in its first
+or last bin, and HU with a fraction, which a rescaled file may hold, are rounded.
 
 Open in the paper: mean and deviation are taken of the clipped foreground, since the clipped image is what they
 standardise; nnU-Net takes them before clipping. Unlike the paper, which resamples first, they are taken of the voxels
@@ -26,12 +26,13 @@ import numpy.typing as npt
 from kits_submit.atomic import replacing
 from kits_submit.errors import InputError, KitsError, VolumeError
 from kits_submit.files.cases import Case
+from kits_submit.files.volume import Planes
 from kits_submit.labels import KITS19, LabelSet
 from kits_submit.machine.pool import in_processes
 from kits_submit.recipe import Recipe
 from kits_submit.types import Image, Labels, Shape, Spacing
 from train.config import TrainConfig
-from train.pairs import content_hashes, read_pair
+from train.pairs import content_hashes, open_pair
 
 LOWEST_HU, HIGHEST_HU = -4096, 32767
 _ENOUGH, _FEW = 1000, 4  # voxels of foreground, of which a CT's noise alone has more different values
@@ -74,9 +75,9 @@ def measure(case: Case, classes: LabelSet, notes: Path | None = None, *, cysts_a
     note = None if notes is None else notes / f"{sha256}{_read_as(classes, cysts_as_kidney=cysts_as_kidney)}.json"
     facts = None if note is None else _noted(case.case_id, sha256, image_sha256, note)
     if facts is None:
-        image, label, spacing = read_pair(case, classes, cysts_as_kidney=cysts_as_kidney)
-        z, y, x = image.shape
-        facts = CaseFacts(case.case_id, sha256, spacing, foreground_histogram(image, label), image_sha256, (z, y, x))
+        with open_pair(case, classes, cysts_as_kidney=cysts_as_kidney) as (planes, label):
+            grid, histogram = planes.grid, histogram_of(planes, label)
+        facts = CaseFacts(case.case_id, sha256, grid.spacing_mm, histogram, image_sha256, grid.shape)
         if note is not None:
             _note(facts, note)
     _refuse_flat(facts, case)
@@ -138,6 +139,16 @@ def _note(facts: CaseFacts, note: Path) -> None:
     }
     with replacing(note) as stream:
         stream.write(json.dumps(raw).encode())
+
+
+def histogram_of(planes: Planes, label: Labels) -> Histogram:
+    """`foreground_histogram` of a volume that arrives plane by plane; `label`: Z, Y, X."""
+    by_plane = np.moveaxis(label, planes.axis, 0)
+    histogram: Histogram = np.zeros(HIGHEST_HU - LOWEST_HU + 1, np.int64)
+    for i, plane in planes.stream:
+        if by_plane[i].any():
+            histogram += foreground_histogram(plane, by_plane[i])
+    return histogram
 
 
 def foreground_histogram(image: Image, label: Labels) -> Histogram:

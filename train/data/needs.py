@@ -16,7 +16,7 @@ from kits_submit.types import Shape, Spacing
 from train.data.fingerprint import CaseFacts
 
 _PROCESS_BYTES = 250 << 20  # a process with its libraries
-_BYTES = 10  # a voxel, measured: peak of a process over that, reading and resampling (docs/paper.md)
+_BYTES = 6  # a voxel, measured: the labels, the planes in hand, the case on its new grid (benchmarks/preparing.py)
 _VOXELS_A_PROCESS = 64 << 20  # fewer are read before a process has started
 _STORED_BYTES = 3  # a voxel in the cache: float16 and uint8
 _INDEX_BYTES = 2 * 8  # a foreground voxel: in `foreground` and in its class

@@ -18,8 +18,9 @@ import torch
 from torch import Tensor, nn
 
 from kits_submit.errors import ModelError
-from train.compute.device import Precision, compiled, gpu_mb, numpy_on_one_thread
+from train.compute.device import Precision, compiled, gpu_mb
 from train.compute.distributed import Workers, synchronise
+from train.compute.threads import numpy_on_one_thread
 from train.config import TrainConfig
 from train.data.prefetch import Prefetcher
 from train.data.sampler import PatchBatch, Sampler

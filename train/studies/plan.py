@@ -26,7 +26,7 @@ from train.data.wanted import wanted_cases
 from train.fit.loop import to_tensors, train_step
 from train.network.deeplab import DeepLab3D
 from train.network.variants import architecture_of
-from train.pairs import read_pair
+from train.pairs import open_pair
 
 Rows = list[tuple[str, str]]
 
@@ -156,7 +156,8 @@ def _seconds_to_prepare(case: Case, config: TrainConfig) -> float:
     begun = time.monotonic()
     as_kidney = config.cysts_as_kidney
     recipe = make_recipe([measure(case, config.label_set, cysts_as_kidney=as_kidney)], config)
-    prepare(*read_pair(case, recipe.labels, cysts_as_kidney=as_kidney), recipe, max_slices=config.max_slices)
+    with open_pair(case, recipe.labels, cysts_as_kidney=as_kidney) as (planes, label):
+        prepare(planes, label, recipe, max_slices=config.max_slices)
     return time.monotonic() - begun
 
 

@@ -113,7 +113,7 @@ def test_known_bad_cases_are_named_and_left_out_on_request_alone(
 def test_a_case_measured_before_is_not_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     case = write_case(tmp_path / "case_00000", *phantom(0))
     first = measure(case, KITS19, tmp_path / "facts")
-    monkeypatch.setattr("train.data.fingerprint.read_pair", None)
+    monkeypatch.setattr("train.data.fingerprint.open_pair", None)
     again = measure(case, KITS19, tmp_path / "facts")
     assert (again.case_id, again.sha256, again.spacing_mm) == (
         first.case_id,
