@@ -32,6 +32,7 @@ LABEL org.opencontainers.image.title="kits-submit" \
 COPY --from=build /opt/venv /opt/venv
 COPY entrypoint.py /app/entrypoint.py
 ARG MODEL=models/kits.onnx
+ARG NAMES=kits
 COPY ${MODEL} /app/models/kits.onnx
 # A new named volume takes this folder's mode, so that any user may write predictions beside its cases.
 RUN mkdir /input \
@@ -40,6 +41,7 @@ ENV PATH=/opt/venv/bin:$PATH \
     HOME=/tmp \
     TMPDIR=/tmp \
     XDG_CACHE_HOME=/tmp \
+    KITS_NAMES=${NAMES} \
     ORT_DISABLE_TELEMETRY=1 \
     OPENVINO_TELEMETRY_OPTOUT=1 \
     PYTHONDONTWRITEBYTECODE=1 \

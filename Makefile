@@ -10,6 +10,7 @@ RUN     ?=
 MODEL   ?= models/kits.onnx
 IMAGE   ?= kits-submit
 RUNTIME ?= gpu
+NAMES   ?= kits
 DOCKER  ?= docker
 ARCHIVE  = $(subst /,-,$(subst :,-,$(IMAGE))).tar
 MEMORY  ?= 16g
@@ -86,11 +87,12 @@ wheel: $(VENV)/.dev  ## sdist and wheel, the shipped model inside, into dist/
 	rm -rf dist build/lib build/bdist.* *.egg-info/SOURCES.txt
 	$(BIN)/python -m build --outdir dist .
 
-image:  ## the container image IMAGE= (RUNTIME=gpu|cpu) with MODEL= baked in
+image:  ## the container image IMAGE= (RUNTIME=gpu|cpu) with MODEL= baked in, masks under NAMES=kits|source
 	@test -f $(MODEL) || { echo "$(MODEL): no such model; make export, or MODEL=models/kits.onnx" >&2; exit 7; }
 	@mkdir -p build/image
 	@cp $(MODEL) build/image/kits.onnx
-	$(DOCKER) build --build-arg RUNTIME=$(RUNTIME) --build-arg MODEL=build/image/kits.onnx --tag $(IMAGE) .
+	$(DOCKER) build --build-arg RUNTIME=$(RUNTIME) --build-arg NAMES=$(NAMES) \
+		--build-arg MODEL=build/image/kits.onnx --tag $(IMAGE) .
 
 image-save: image  ## the image as build/IMAGE.tar.gz, for an upload
 	$(DOCKER) save --output build/$(ARCHIVE) $(IMAGE)

@@ -116,7 +116,7 @@ def main() -> None:
     shutil.rmtree(given.work, ignore_errors=True)
     given.work.mkdir(parents=True)
     config = given.work / "config.json"
-    changes = {"max_steps": given.steps, "second_patch": (24, 24, 24), "validate_every": 2, "checkpoint_minutes": 0.05,
+    changes = {"max_steps": given.steps, "second_patch": (36, 36, 36), "validate_every": 2, "checkpoint_minutes": 0.05,
                "tensorboard": False, "holdout": 0.3}  # fmt: skip
     config.write_text(preset("demo").changed(changes, source="killed.py").to_json())
     taken = whole(given.data, given.work / "whole", config)

@@ -61,7 +61,10 @@ def run_command(
         float, typer.Option(help="Added to each value of the images: -1024 for CT that is stored +1024.")
     ] = 0.0,
     names: Annotated[
-        Names, typer.Option(help="kits: prediction_00042.nii.gz. source: as the image, without nnU-Net's _0000.")
+        Names,
+        typer.Option(
+            envvar="KITS_NAMES", help="kits: prediction_00042.nii.gz. source: as the image, without nnU-Net's _0000."
+        ),
     ] = Names.kits,
     as_json: Annotated[bool, typer.Option("--json", help="Print run.json on stdout in place of the tables.")] = False,
     pictures: Annotated[

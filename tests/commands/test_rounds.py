@@ -91,3 +91,11 @@ def test_a_run_tells_that_its_regions_contradict_each_other(tmp_path, capsys):
         assert run("run", tmp_path / "in", tmp_path / "out", "--model", model, "--device", "cpu") == 0
         captured = capsys.readouterr()
         assert ("case_00000: regions contradict each other" in captured.err + captured.out) is told
+
+
+def test_kits21s_first_container_wants_masks_under_the_images_names(tmp_path, monkeypatch):
+    save(tmp_path / "input" / "case_00301.nii.gz", np.zeros((8, 8, 8), np.int16))
+    model = write_threshold_model(tmp_path / "m.onnx", {METADATA_KEY: recipe().to_json()})
+    monkeypatch.setenv("KITS_NAMES", "source")
+    assert run("run", tmp_path / "input", tmp_path / "output", "--model", model, "--device", "cpu") == 0
+    assert (tmp_path / "output" / "case_00301.nii.gz").is_file()
