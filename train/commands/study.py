@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from kits_submit.errors import InputError
+from kits_submit.machine.processors import processors
 from train import best_of
 from train.commands.shared import (
     ConfigOption,
@@ -36,7 +36,9 @@ def tune_command(
     data: Annotated[
         Path | None, typer.Option(help="What it was trained on (the second stage's data, where it had some).")
     ] = None,
-    jobs: Annotated[int | None, typer.Option(min=1, help="Processes that refine cases. Default: every core.")] = None,
+    jobs: Annotated[
+        int | None, typer.Option(min=1, help="Processes that refine cases. Default: every core that may be used.")
+    ] = None,
     device: DeviceOption = "auto",
 ) -> None:
     """Search the postprocessing's thresholds on a run's held-out cases and write them into its Recipe."""
@@ -60,7 +62,7 @@ def tune_command(
             run,
             source,
             display,
-            jobs=jobs or os.cpu_count() or 1,
+            jobs=jobs or processors(),
             device=choose_device(device),
             on_trial=lambda trial: display.advanced(f"{trial.threshold} {trial.value}: {trial.dice:.4f}"),
         )
