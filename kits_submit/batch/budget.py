@@ -11,6 +11,7 @@ from kits_submit.errors import BudgetError, KitsError
 from kits_submit.files.cases import Case
 from kits_submit.files.volume import Grid, read_grid
 from kits_submit.inference.grid import target_shape
+from kits_submit.inference.oblique import Upright
 from kits_submit.inference.plausible import network_shape
 from kits_submit.machine.limits import free_memory
 from kits_submit.recipe import Recipe
@@ -55,7 +56,8 @@ def check_fit(cases: Sequence[Case], recipe: Recipe) -> Fit:
         grid = _grid(case, recipe)
         if grid is None:
             continue
-        least, most = (of(grid.shape, grid.spacing_mm, recipe) for of in (least_bytes, most_bytes))
+        whole = _upright_bytes(grid, recipe)
+        least, most = (of(grid.shape, grid.spacing_mm, recipe) + whole for of in (least_bytes, most_bytes))
         if least > free.free_bytes:
             what = f"needs at least {least / 1e9:.1f} GB for {grid.shape} voxels (Z, Y, X), {told}"
             error = BudgetError(what, fix="give it more memory, or --no-memory-check to try", path=case.image)
@@ -74,6 +76,12 @@ def _grid(case: Case, recipe: Recipe) -> Grid | None:
     except KitsError:
         return None
     return grid
+
+
+def _upright_bytes(grid: Grid, recipe: Recipe) -> int:
+    """Of the image and the scores, which stand whole where the volume is oblique (`kits_submit.inference.oblique`)."""
+    upright = Upright.of(grid, recipe.spacing_mm)
+    return 0 if upright is None else 4 * (1 + recipe.outputs) * math.prod(upright.shape)
 
 
 def _bytes(coefficients: tuple[float, float, float], shape: Shape, spacing_mm: Spacing, recipe: Recipe) -> int:

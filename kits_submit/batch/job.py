@@ -94,6 +94,11 @@ class Job:
         of_head = () if self._head is None else self._head.notes
         return (*of_head, of_values) if of_values else of_head
 
+    @property
+    def doubtful(self) -> bool:
+        """Whether the values that have come so far are odd."""
+        return bool(self._seen.so_far())
+
     def close(self) -> None:
         """End its threads, whatever they are at."""
         for thread in (self.reader, self.finisher):

@@ -6,6 +6,8 @@ go on.
 
 from __future__ import annotations
 
+import itertools
+from collections import deque
 from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -123,7 +125,7 @@ class _Batch:
         self._collect(most=self._jobs)
         finisher = job.finish_behind(head, self._output)
         try:
-            for slab in self._answers(job, head, planes):
+            for slab in self._answers(job, head, self._looked_at(job, head, planes)):
                 finisher.put(slab)
         except BaseException:
             finisher.close()
@@ -132,6 +134,17 @@ class _Batch:
         finisher.end()
         job.finisher = finisher
         self._finishing.append(job)
+
+    def _looked_at(self, job: Job, head: Head, planes: Iterator[Any]) -> Iterator[Any]:
+        """The same planes. Those that the first patches take come first anyway; where their values are odd, all others
+        are awaited too, so that a note on the whole stands before the network computes."""
+        first = deque(itertools.islice(planes, self._plan.size(head.shape)[head.axis]))
+        if job.doubtful:
+            first.extend(planes)
+        self._tell_notes(job)
+        while first:
+            yield first.popleft()
+        yield from planes
 
     def _answers(self, job: Job, head: Head, planes: Iterator[Any]) -> Iterator[Any]:
         engine, model = self._selection.engine, self._model

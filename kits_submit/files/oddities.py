@@ -13,22 +13,22 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 SHEARED = 1e-3  # cosine between two axes; rounding in a header makes 1e-5
-_OBLIQUE_DEGREES = 10.0
+OBLIQUE_DEGREES = 15.0  # beyond it a volume is resampled to the patient's axes (docs/engine.md)
 _SPACING_APART = 0.01  # of the spacing
 
 
 def geometry_notes(affine: Affine, header: Any) -> tuple[str, ...]:
     """A line on each of: sheared axes, axes far from the patient's, a voxel size that the header states otherwise."""
     notes = []
-    shear, degrees = shear_degrees(affine), _oblique_degrees(affine)
+    shear, degrees = shear_degrees(affine), oblique_degrees(affine)
     if shear:
         notes.append(
             f"its axes are sheared by {shear:.1f} degrees (gantry tilt): volumes are exact, distances approximate"
         )
-    if degrees > _OBLIQUE_DEGREES:
+    if degrees > OBLIQUE_DEGREES:
         notes.append(
-            f"its axes and the patient's differ by {degrees:.0f} degrees: the network has seen none that lie so, "
-            "and may miss a kidney; resample it to the patient's axes"
+            f"its axes and the patient's differ by {degrees:.0f} degrees: the network is given it resampled to the "
+            "patient's axes, and the mask is brought back"
         )
     return (*notes, *_pixdim_note(affine, header))
 
@@ -45,7 +45,8 @@ def shear_degrees(affine: Affine) -> float:
     return float(np.degrees(np.arcsin(min(1.0, most)))) if most > SHEARED else 0.0
 
 
-def _oblique_degrees(affine: Affine) -> float:
+def oblique_degrees(affine: Affine) -> float:
+    """The angle between a stored axis and the patient's nearest to it, the largest of the three."""
     from nibabel.affines import obliquity
 
     with np.errstate(invalid="ignore"):

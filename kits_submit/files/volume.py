@@ -51,6 +51,14 @@ class Grid:
         return transform
 
     @cached_property
+    def canonical_affine(self) -> Affine:
+        """4x4, Z, Y, X voxel indices to mm in RAS+."""
+        from nibabel.orientations import inv_ornt_aff
+
+        affine: Affine = self.affine @ inv_ornt_aff(self._to_canonical, self.stored_shape[:3])
+        return affine
+
+    @cached_property
     def shape(self) -> Shape:
         """Voxels along Z, Y, X."""
         z, y, x = self.canonical_view(np.broadcast_to(np.uint8(0), self.stored_shape)).shape

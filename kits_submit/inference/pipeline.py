@@ -24,6 +24,7 @@ from kits_submit.inference.clock import Clock
 from kits_submit.inference.decision import decision_of
 from kits_submit.inference.grid import resample_planes
 from kits_submit.inference.intensity import air, standardise
+from kits_submit.inference.oblique import ObliqueRestorer, Upright, upright_planes
 from kits_submit.inference.patches import PatchPlan
 from kits_submit.inference.plausible import network_shape, slab_note
 from kits_submit.inference.postprocess import refine_in_place
@@ -42,13 +43,15 @@ class Head:
     """What is known of a volume before its first plane.
 
     - `grid`: of the source. `shape`: Z, Y, X on the Recipe's grid.
-    - `axis`, `descending`: how its planes come.
+    - `axis`, `descending`: how its planes come to the network.
+    - `upright`: the Recipe's grid where the source's axes lie far from the patient's; None elsewhere.
     """
 
     grid: Grid
     shape: Shape
     axis: int
     descending: bool
+    upright: Upright | None = None
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -58,7 +61,10 @@ class Head:
     @classmethod
     def of(cls, source: Planes, recipe: Recipe) -> Self:
         """Raises: VolumeError: the volume cannot be what its header says."""
-        return cls(source.grid, network_shape(source.grid, recipe.spacing_mm), source.axis, source.descending)
+        shape, upright = network_shape(source.grid, recipe.spacing_mm), Upright.of(source.grid, recipe.spacing_mm)
+        if upright is not None:
+            return cls(source.grid, shape, axis=0, descending=False, upright=upright)
+        return cls(source.grid, shape, source.axis, source.descending)
 
 
 @dataclass(frozen=True)
@@ -86,7 +92,10 @@ def prepared(source: Planes, head: Head, recipe: Recipe, clock: Clock, seen: See
     """Standardised planes on the Recipe's grid, as the file's planes come; `seen` samples them before."""
     rows, columns = (n for axis, n in enumerate(head.shape) if axis != source.axis)
     stored = clock.timed(seen.watch(source.stream, head.grid.shape[source.axis]), "read")
-    resampled = resample_planes(stored, head.grid.shape[source.axis], head.shape[source.axis], (rows, columns))
+    if head.upright is None:
+        resampled = resample_planes(stored, head.grid.shape[source.axis], head.shape[source.axis], (rows, columns))
+    else:
+        resampled = upright_planes(stored, head.grid.shape, source.axis, head.upright, recipe.clip_hu[0])
     for i, plane in clock.timed(resampled, "resample", without="read"):
         yield i, standardise(np.array(plane, np.float32, order="C"), recipe)
 
@@ -118,7 +127,11 @@ def labelled(answers: Iterable[Slab], head: Head, recipe: Recipe, clock: Clock) 
     grid = head.grid
     labels = grid.canonical_view(np.zeros(grid.stored_shape[:3], np.uint8, order="F"))
     decision = decision_of(recipe)
-    restorer = Restorer(labels, head.shape, descending=head.descending, decision=decision)
+    restorer: Restorer | ObliqueRestorer
+    if head.upright is None:
+        restorer = Restorer(labels, head.shape, descending=head.descending, decision=decision)
+    else:
+        restorer = ObliqueRestorer(labels, head.upright, grid.slowest[0], decision)
     for slab in answers:
         with clock.stage("restore"):
             restorer.add(slab)

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from kits_submit.errors import VolumeError
 from kits_submit.files.volume import Grid
 from kits_submit.inference.grid import target_shape
+from kits_submit.inference.oblique import Upright
 from kits_submit.types import Shape, Spacing
 
 _LONGEST_MM = (2500.0, 1200.0, 1200.0)  # along Z, Y, X: a tall patient; the widest bore is 0.9 m
@@ -17,7 +18,7 @@ _FEW_SLICES = 5
 
 
 def network_shape(grid: Grid, spacing_mm: Spacing) -> Shape:
-    """Voxels along Z, Y, X of a volume on a network's grid.
+    """Voxels along Z, Y, X of a volume on a network's grid: an upright one around a volume that is oblique.
 
     A larger or a far smaller field of view than a body's is a wrong unit: the one would need terabytes, the other has
     an empty mask.
@@ -33,7 +34,8 @@ def network_shape(grid: Grid, spacing_mm: Spacing) -> Shape:
             fix="correct the spacing in its header: NIfTI affines are in mm",
             path=grid.path,
         )
-    shape = target_shape(grid.shape, grid.spacing_mm, spacing_mm)
+    upright = Upright.of(grid, spacing_mm)
+    shape = target_shape(grid.shape, grid.spacing_mm, spacing_mm) if upright is None else upright.shape
     if math.prod(shape) > _MOST_VOXELS:
         raise VolumeError(
             f"it has {shape} voxels at the network's spacing", fix="crop it to the abdomen", path=grid.path

@@ -75,7 +75,7 @@ class Restorer:
         self._restore(held)
 
     def _restore(self, held: Slab) -> None:
-        box = _box(self._decision.foreground(held.scores))
+        box = box_of(self._decision.foreground(held.scores))
         if box is None:
             return
         others = [a for a in range(3) if a != held.axis]
@@ -140,7 +140,7 @@ def _joined(edge: Slab, slab: Slab) -> Slab:
     return Slab(slab.axis, first.start, second.stop, np.concatenate([first.scores, second.scores], axis=1))
 
 
-def _box(mask: Mask) -> list[tuple[int, int]] | None:
+def box_of(mask: Mask) -> list[tuple[int, int]] | None:
     """[start, stop) along each axis of what is set; None where nothing is."""
     box = []
     for axis in range(3):

@@ -50,7 +50,15 @@ class Seen:
 
     def note(self) -> str:
         """What is odd about the values; empty where nothing is, or where they are not all there yet."""
-        if not self.complete or not self._values:
+        return self.so_far() if self.complete else ""
+
+    def so_far(self) -> str:
+        """What would be odd about them if no others came."""
+        with self._lock:
+            return self._odd()
+
+    def _odd(self) -> str:
+        if not self._values:
             return ""
         span = f"least {self._least:g}, most {self._most:g}"
         if self._least == self._most:

@@ -9,6 +9,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from kits_submit.batch import job
 from kits_submit.batch.outcome import Watcher
 from kits_submit.batch.runner import run_cases
 from kits_submit.channels import Ahead, Closed, Worker
@@ -19,6 +20,7 @@ from kits_submit.engine.select import Selection, select_engine
 from kits_submit.errors import DeviceError
 from kits_submit.files.cases import find_cases
 from kits_submit.inference.patches import PatchPlan
+from kits_submit.inference.seen import Seen
 from tests.conftest import save
 
 
@@ -46,6 +48,9 @@ class Telling(Watcher):
 
     def case_started(self, case: str) -> None:
         self.told.append(("started", case))
+
+    def case_noted(self, case: str, note: str) -> None:
+        self.told.append(("noted", note))
 
     def case_ended(self, result) -> None:
         self.threads.add(threading.get_ident())
@@ -146,6 +151,51 @@ def test_a_case_that_cannot_be_read_leaves_the_others(folder, tmp_path, threshol
     assert [result.status for result in results] == ["done", "failed", "done", "done"]
     assert not (tmp_path / "out" / "prediction_00001.nii.gz").exists()
     assert nib.load(tmp_path / "out" / "prediction_00002.nii.gz").shape == (20, 40, 30)
+
+
+class Logged(Dying):
+    """Tells the watcher's own list when it computes."""
+
+    def __init__(self, content: bytes, told: list[tuple[str, str]]) -> None:
+        super().__init__(content, 10**6)
+        self._told = told
+
+    def run(self, batch: np.ndarray, cells: Cells | None = None, /) -> np.ndarray:
+        self._told.append(("computed", ""))
+        return super().run(batch, cells)
+
+
+@pytest.mark.parametrize("planes", [20, 400])
+def test_a_scan_out_of_hu_is_noted_before_the_network_computes(tmp_path, threshold_model, planes):
+    """However long it is: more planes than are read ahead."""
+    hu = np.full((20, 20, planes), 30, np.int16)
+    hu[2:18, 2:18] = 1100
+    save(tmp_path / "in" / "case_00000.nii.gz", hu)
+    model, watcher = load_model(threshold_model()), Telling()
+    engine = Logged(model.content, watcher.told)
+    (result,) = run_cases(find_cases(tmp_path / "in"), tmp_path / "out", model, Selection(engine), watcher)
+    kinds = [kind for kind, _ in watcher.told]
+    assert kinds[:3] == ["started", "noted", "computed"]
+    assert watcher.told[1][1].startswith("no voxel is under -50 HU")
+    assert kinds.count("noted") == 1
+    assert watcher.told[1][1] in result.notes
+
+
+def test_a_scan_in_hu_is_computed_while_it_is_read(tmp_path, threshold_model, monkeypatch):
+    hu = np.random.default_rng(0).integers(-100, 60, (20, 20, 400)).astype(np.int16)
+    save(tmp_path / "in" / "case_00000.nii.gz", hu)
+    model = load_model(threshold_model())
+    seen, read = [], []
+    monkeypatch.setattr(job, "Seen", lambda: seen.append(Seen()) or seen[-1])
+
+    class Reading(Dying):
+        def run(self, batch: np.ndarray, cells: Cells | None = None, /) -> np.ndarray:
+            read.append(seen[-1].complete)
+            return super().run(batch, cells)
+
+    engine = Reading(model.content, 10**6)
+    run_cases(find_cases(tmp_path / "in"), tmp_path / "out", model, Selection(engine))
+    assert (read[0], seen[-1].complete) == (False, True)
 
 
 def test_threads_end_when_they_are_left():

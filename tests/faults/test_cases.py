@@ -17,7 +17,7 @@ from tests.faults.conftest import Ended, drive, files, labels_of, mask, rows, sc
 from tests.files.test_metaimage import save_mha
 
 DAMAGED = "it is damaged or was not downloaded whole: get it again"
-OBLIQUE = np.array([[0, 0.24, -0.76, 0], [0, -0.76, -0.24, 5], [-3.0, 0, 0, 9], [0, 0, 0, 1.0]])
+OBLIQUE = np.array([[0, 0.166, -0.782, 0], [0, -0.782, -0.166, 5], [-3.0, 0, 0, 9], [0, 0, 0, 1.0]])  # by 12 degrees
 
 
 def header(path: Path, voxels: np.ndarray | None = None, **fields: object) -> None:

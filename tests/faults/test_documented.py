@@ -36,6 +36,8 @@ BY_HAND: list[Row] = [
      f"{VOLUME}::test_any_orientation_is_turned_to_ipl_and_back"),
     ("geometry", "sheared axes", "a voxel's volume is the determinant of its affine",
      f"{WARNINGS}::test_a_voxels_volume_is_the_determinant"),
+    ("geometry", "axes over 15 degrees from the patient's", "the network is given it upright, the mask is brought back",
+     "tests/inference/test_oblique.py::test_a_phantom_on_oblique_grids_scores_as_its_straight_twin"),
     ("geometry", "a label map on another grid than its image", "the label map is told (5), the mask stands",
      f"{CASES}::test_each_fault_is_told_by_one_line_and_its_code"),
     ("geometry", "a prediction on another grid than the truth", "told with its probable cause (5)",

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from kits_submit.errors import InputError
+from kits_submit.machine.processors import processors
 from train import CHECKPOINT, best_of
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ ConfigOption = Annotated[
     Path | None, typer.Option("--config", help="TOML file of numbers, or a run's config.json; flags go before it.")
 ]
 DeviceOption = Annotated[str, typer.Option(help="auto, cuda or cpu.")]
-ThreadsOption = Annotated[int | None, typer.Option(min=1, help="CPU threads. Default: every core.")]
+ThreadsOption = Annotated[int | None, typer.Option(min=1, help="CPU threads. Default: every core that may be used.")]
 CacheOption = Annotated[
     Path | None,
     typer.Option(help="Folder of the resampled cases, which runs and machines may share. Default: in the run's."),
@@ -67,11 +68,14 @@ def phantoms_of(run: Path, config: TrainConfig, events: Events, workers: Workers
 
 
 def set_threads(threads: int | None) -> None:
-    """CPU threads of torch: a sum's rounding depends on them, so a run that goes on wants as many as before."""
+    """CPU threads of torch: a sum's rounding depends on them, so a run that goes on wants as many as before.
+
+    By default as many as torch takes by itself (`OMP_NUM_THREADS`, or each core), and no more than the affinity and the
+    container's quota leave, of which it knows the first alone.
+    """
     import torch
 
-    if threads is not None:
-        torch.set_num_threads(threads)
+    torch.set_num_threads(threads or min(torch.get_num_threads(), processors()))
 
 
 def score_table(title: str, rows: Sequence[tuple[str, Sequence[Scored]]]) -> Any:
