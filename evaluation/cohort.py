@@ -81,6 +81,12 @@ def score_settings(
     issues += [row.error for row in rows if row.error is not None]
     issues += [Issue(case, "same", f"{case}: the label map itself") for case, ours, truth in wanted if ours == truth]
     issues += [Issue(r.case, "missing", f"{r.case}: no prediction; scored as background") for r in rows if r.missing]
+    return report_of(settings, rows, issues)
+
+
+def report_of(settings: Settings, rows: Sequence[Row], issues: Sequence[Issue]) -> Report:
+    """The report of rows that are scored, sorted by case, and of what was met on the way."""
+    skips = settings.missing == "skip" or settings.official_compat
     return Report(
         protocol=settings.protocol,
         keys=settings.keys,

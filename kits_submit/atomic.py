@@ -8,7 +8,7 @@ import json
 import math
 import os
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
@@ -58,7 +58,12 @@ def _hold(raw: IO[bytes]) -> None:
 
 def _remove_abandoned(path: Path) -> None:
     """What processes that were killed left beside `path`: nobody holds it."""
-    for part in path.parent.glob(f"{glob.escape(_beside(path))}.????????.part"):
+    remove_unheld(path.parent.glob(f"{glob.escape(_beside(path))}.????????.part"))
+
+
+def remove_unheld(parts: Iterable[Path]) -> None:
+    """Remove half-written files, but for those that a process is writing."""
+    for part in parts:
         with suppress(OSError), part.open("rb") as raw:
             fcntl.flock(raw, fcntl.LOCK_EX | fcntl.LOCK_NB)
             part.unlink()

@@ -62,6 +62,10 @@ COMMANDS = {
         "kits_submit.commands.run", "run_command",
         "Segment each case of INPUT, write masks on the input's exact grid, and score them where labels are.",
     ),
+    "merge": Command(
+        "kits_submit.commands.merge", "merge_command",
+        "Put the shards of a run together: run.json, and scores as the whole run would have written them.",
+    ),
     "report": Command(
         "kits_submit.commands.report", "report_command",
         "Write one self-contained page of a run: a table to sort, plots, pictures, and a viewer with the scans in it.",

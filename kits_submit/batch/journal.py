@@ -1,29 +1,36 @@
-"""`run.jsonl`: what became of each case, appended in one write as it ends, so that a kill loses no case that was done.
+"""What became of each case, appended in one write as it ends, so that a kill loses no case that was done.
 
-It stands beside `run.json` while a run goes on; at the run's end, however it ends but by SIGKILL, its lines are in
-`run.json` and it is gone. Whoever wants to know how far a run is asks `entries`.
+Each process that ends cases appends to a file of its own, for an append is whole on a local file system alone:
+`run.jsonl` of a run on one machine, `run.2-of-8.jsonl` of a shard, `run.WRITER.jsonl` of a cluster's worker. They stand
+beside `run.json` while a run goes on; at its end, however it ends but by SIGKILL, their lines are in `run.json` (of a
+shard `run.2-of-8.json`) and they are gone. Whoever wants to know how far a run is asks `entries`.
 """
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from kits_submit.atomic import finite
-from kits_submit.files.output import MANIFEST
+from kits_submit.files.output import JOURNAL, MANIFEST
+from kits_submit.files.parts import WHOLE, Part, parts_in
 
-JOURNAL = "run.jsonl"
+_OF_WRITERS = "run.*.jsonl"
 
 
 class Journal:
-    """Appends entries, each with its `case`; where that fails (full disk), the run's last write will tell."""
+    """Appends entries, each with its `case`; where that fails (full disk), the run's last write will tell.
 
-    def __init__(self, folder: Path) -> None:
-        self._path = folder / JOURNAL
+    Args:
+        name: of the file; no two processes write one.
+    """
+
+    def __init__(self, folder: Path, name: str = JOURNAL) -> None:
+        self._path = folder / name
 
     def add(self, entry: Mapping[str, Any]) -> None:
         """One line, in one write."""
@@ -35,15 +42,43 @@ class Journal:
             finally:
                 os.close(handle)
 
-    def end(self) -> None:
-        """Its lines are elsewhere now."""
+    def empty(self) -> None:
+        """Its lines are elsewhere now, and more will come."""
         with suppress(OSError):
-            self._path.unlink(missing_ok=True)
+            os.truncate(self._path, 0)
 
 
-def entries(folder: Path) -> dict[str, dict[str, Any]]:
-    """By case, what a run into `folder` has recorded so far; empty where there was none, or its file is not ours."""
-    return {entry["case"]: entry for entry in (*_of_manifest(folder / MANIFEST), *_of_journal(folder / JOURNAL))}
+def writer_name(writer: str) -> str:
+    """Of the journal of a process among many."""
+    return f"run.{writer}.jsonl"
+
+
+def end_journals(folder: Path, part: Part = WHOLE) -> None:
+    """Their lines are elsewhere now: of a part, its own; of a whole run, those of everybody, and the parts' records."""
+    gone = [folder / part.named(JOURNAL)]
+    if part.is_whole:
+        gone += [*folder.glob(_OF_WRITERS), *parts_in(folder, MANIFEST).values()]
+    for path in gone:
+        with suppress(OSError):
+            path.unlink(missing_ok=True)
+
+
+def entries(folder: Path, part: Part = WHOLE) -> dict[str, dict[str, Any]]:
+    """By case, what runs into `folder` have recorded so far; empty where there was none, or its files are not ours.
+
+    Args:
+        part: who asks. A part leaves out the other parts of the same N, which have other cases: N parts would read all
+            that N have written.
+    """
+    others = [other for other in parts_in(folder, MANIFEST) if other == part or other.count != part.count]
+    manifests = [MANIFEST, *(other.named(MANIFEST) for other in others)]
+    journals = [path.name for path in sorted(folder.glob(_OF_WRITERS))] if part.is_whole else []
+    named = dict.fromkeys([JOURNAL, *journals, part.named(JOURNAL), *(other.named(JOURNAL) for other in others)])
+    found: Iterable[dict[str, Any]] = (
+        *(entry for name in manifests for entry in _of_manifest(folder / name)),
+        *(entry for name in named for entry in _of_journal(folder / name)),
+    )
+    return {entry["case"]: entry for entry in found}
 
 
 def _of_manifest(path: Path) -> list[dict[str, Any]]:

@@ -4,11 +4,12 @@ A case is done already when its entry says so under the same key, and its mask s
 key is a hash of the input's content, the model's file, the Recipe, the patch plan and this program's version: change
 one, and the case is done again. A mask of an earlier run whose case now fails is removed: what stands under a final
 name is of the run that `run.json` tells of.
+
+Of a part of a run (`--shard`) the files are the part's own, and `kits_submit.batch.merge` makes one of them.
 """
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -17,16 +18,14 @@ from types import TracebackType
 from typing import Any, Self
 
 from kits_submit.atomic import write_json
-from kits_submit.batch.journal import Journal, entries
+from kits_submit.batch.journal import Journal, end_journals, entries
 from kits_submit.batch.manifest import Provenance
 from kits_submit.batch.outcome import CaseResult, Watcher, result_of_entry
+from kits_submit.batch.proof import Prover, state_of
 from kits_submit.errors import OutputError
 from kits_submit.files.cases import Case
-from kits_submit.files.dicom.discover import SUFFIX as SERIES
-from kits_submit.files.dicom.discover import series_content
-from kits_submit.files.output import MANIFEST
-
-_State = tuple[int, int, int]  # of a file: inode, size, time of change
+from kits_submit.files.output import JOURNAL, MANIFEST
+from kits_submit.files.parts import WHOLE, Part
 
 
 class Ledger(Watcher):
@@ -37,23 +36,39 @@ class Ledger(Watcher):
     Args:
         output: the folder that holds `run.json` and the masks.
         fresh: forget what an earlier run did.
+        part: of a run, whose cases these are.
+        more: what else `run.json` tells.
     """
 
-    def __init__(self, cases: Sequence[Case], output: Path, provenance: Provenance, *, fresh: bool = False) -> None:
+    def __init__(
+        self,
+        cases: Sequence[Case],
+        output: Path,
+        provenance: Provenance,
+        *,
+        fresh: bool = False,
+        part: Part = WHOLE,
+        more: Mapping[str, Any] | None = None,
+    ) -> None:
         self._cases = {case.case_id: case for case in cases}
-        self._output = output
+        self._output, self._part, self._more = output, part, dict(more or {})
         self._provenance = provenance
-        self._journal = Journal(output)
-        self._states = {case.case_id: _state(case.image) for case in cases}
+        self._prover = Prover(output, provenance.key)
+        self._journal = Journal(output, part.named(JOURNAL))
+        self._states = {case.case_id: state_of(case.image) for case in cases}
         self._results: dict[str, CaseResult] = {}
         self._beside: dict[str, dict[str, Any]] = {}
         self._started: dict[str, float] = {}
-        self._earlier = entries(output)
+        self._earlier = entries(output, part)
         self.summaries: list[str] = []
         self._concluded = False
         if not fresh:
             self._keep()
         self._write(None)
+        if part.is_whole:
+            end_journals(output)
+        else:
+            self._journal.empty()  # it is held
 
     def __enter__(self) -> Self:
         return self
@@ -64,6 +79,7 @@ class Ledger(Watcher):
         if not self._concluded:
             with suppress(OutputError):
                 self._write(None)
+                end_journals(self._output, self._part)
 
     @property
     def results(self) -> list[CaseResult]:
@@ -75,10 +91,13 @@ class Ledger(Watcher):
 
     def case_ended(self, result: CaseResult) -> None:
         """Record it, with its proof or not at all; what an earlier run left of a case that is not done now goes."""
+        self.record(result, self._proof(result.case) if result.status == "done" else {})
+
+    def record(self, result: CaseResult, proof: Mapping[str, str]) -> None:
+        """As `case_ended`, of a case whose proof is known."""
         ended = time.time()
         case = result.case
-        proof = self._proof(case) if result.status == "done" else {}
-        self._beside[case] = {"started": self._started.get(case, ended), "ended": ended, **proof}
+        self._beside[case] = {"started": self._started.pop(case, ended), "ended": ended, **proof}
         self._results[case] = result
         self._remove_stale(case, with_mask=result.prediction is None)
         self._journal.add(self.entry(result))
@@ -94,12 +113,14 @@ class Ledger(Watcher):
             OutputError: it cannot be written.
         """
         self._concluded = True
-        return self._write(exit_code)
+        document = self._write(exit_code)
+        end_journals(self._output, self._part)
+        return document
 
     def document(self, exit_code: int | None) -> dict[str, Any]:
         """What `run.json` holds of the run so far; `exit_code` is None while it goes on."""
         made = self._provenance.document([self.entry(result) for result in self.results], exit_code)
-        return made | {"summaries": self.summaries}
+        return made | {"summaries": self.summaries, **self._more}
 
     def entry(self, result: CaseResult) -> dict[str, Any]:
         """A case as `run.json` has it."""
@@ -107,8 +128,7 @@ class Ledger(Watcher):
 
     def _write(self, exit_code: int | None) -> dict[str, Any]:
         document = self.document(exit_code)
-        write_json(self._output / MANIFEST, document)
-        self._journal.end()
+        write_json(self._output / self._part.named(MANIFEST), document)
         return document
 
     def _keep(self) -> None:
@@ -135,32 +155,4 @@ class Ledger(Watcher):
                     (self._output / name).unlink(missing_ok=True)
 
     def _proof(self, case: str) -> Mapping[str, str]:
-        """`key` and `mask_sha256`; empty where a file cannot be read or the input changed since this run began."""
-        image = self._cases[case].image
-        if image is None or self._states[case] is None:
-            return {}
-        try:
-            content = series_content(image) if image.suffix == SERIES else _sha256(image)
-            mask = _sha256(self._output / self._cases[case].target)
-        except OSError:
-            return {}
-        if _state(image) != self._states[case]:
-            return {}
-        return {"key": hashlib.sha256(f"{content} {self._provenance.key}".encode()).hexdigest(), "mask_sha256": mask}
-
-
-def _state(path: Path | None) -> _State | str | None:
-    if path is None:
-        return None
-    if path.suffix == SERIES:
-        return series_content(path)
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return found.st_ino, found.st_size, found.st_mtime_ns
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+        return self._prover.proof(self._cases[case], self._states[case])

@@ -10,12 +10,13 @@ import itertools
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 from threadpoolctl import threadpool_limits
 
 from kits_submit.batch.job import Job
 from kits_submit.batch.outcome import CaseResult, Watcher
+from kits_submit.batch.watchers import Watchers
 from kits_submit.engine.model import Model
 from kits_submit.engine.select import Selection
 from kits_submit.errors import DeviceError
@@ -27,6 +28,23 @@ from kits_submit.inference.pipeline import Head, answered, network_of
 from kits_submit.machine.memory import reset_peak
 
 Amend = Callable[[CaseResult], CaseResult]
+
+
+class Feed(Protocol):
+    """Where a batch takes its cases from, one after another."""
+
+    def take(self, *, wait: bool) -> Case | None:
+        """The next case; None where there is none yet, or with `wait`, where there will be none any more."""
+
+
+class Listed:
+    """Cases that are all known."""
+
+    def __init__(self, cases: Sequence[Case]) -> None:
+        self._left = iter(cases)
+
+    def take(self, *, wait: bool) -> Case | None:  # noqa: ARG002 - there is nothing to wait for
+        return next(self._left, None)
 
 
 def run_cases(
@@ -54,9 +72,39 @@ def run_cases(
         hu_offset: added to each value of an image that is not stored in HU.
         also: as `kits_submit.files.masks.write_mask`.
     """
-    told = watcher or Watcher()
-    with _Batch(output, model, selection, told, plan or PatchPlan.of(model.recipe), jobs, amend, hu_offset) as batch:
-        return batch.run(cases, also)
+    told = Watchers(watcher or Watcher(), by_case := _Collected())
+    run_feed(
+        Listed(cases), output, model, selection, told,
+        plan=plan, jobs=jobs, amend=amend, hu_offset=hu_offset, also=also,
+    )  # fmt: skip
+    return [by_case.results[case.case_id] for case in cases]
+
+
+def run_feed(
+    feed: Feed,
+    output: Path,
+    model: Model,
+    selection: Selection,
+    watcher: Watcher,
+    *,
+    plan: PatchPlan | None = None,
+    jobs: int = 1,
+    amend: Amend | None = None,
+    hu_offset: float = 0.0,
+    also: Collection[str] = (),
+) -> None:
+    """As `run_cases`, of cases that become known while it runs; nothing is kept of a case that has been told."""
+    used = plan or PatchPlan.of(model.recipe)
+    with _Batch(output, model, selection, watcher, used, jobs, amend, hu_offset, also) as batch:
+        batch.run(feed)
+
+
+class _Collected(Watcher):
+    def __init__(self) -> None:
+        self.results: dict[str, CaseResult] = {}
+
+    def case_ended(self, result: CaseResult) -> None:
+        self.results[result.case] = result
 
 
 class _Batch:
@@ -72,13 +120,14 @@ class _Batch:
         jobs: int,
         amend: Amend | None,
         hu_offset: float,
+        also: Collection[str],
     ) -> None:
         self._output, self._model, self._selection, self._watcher = output, model, selection, watcher
-        self._plan, self._jobs, self._amend, self._hu_offset = plan, jobs, amend, hu_offset
+        self._plan, self._jobs, self._amend, self._hu_offset, self._also = plan, jobs, amend, hu_offset, also
         self._noted: dict[str, set[str]] = {}
+        self._ahead: deque[Job] = deque()
         self._under_way: list[Job] = []
         self._finishing: list[Job] = []
-        self._results: dict[str, CaseResult] = {}
 
     def __enter__(self) -> Self:
         self._blas = threadpool_limits(1, user_api="blas")  # its threads would take the network's processors
@@ -89,14 +138,8 @@ class _Batch:
         for job in self._under_way:
             job.close()
 
-    def run(self, cases: Sequence[Case], also: Collection[str] = ()) -> list[CaseResult]:
-        recipe = self._model.recipe
-        coming = [Job(case, recipe, self._hu_offset, Maker(recipe.labels, self._model.sha256), also) for case in cases]
-        for i, job in enumerate(coming):
-            for near in coming[i : i + 1 + self._jobs]:
-                if near.reader is None:
-                    near.read_ahead()
-                    self._under_way.append(near)
+    def run(self, feed: Feed) -> None:
+        while (job := self._next(feed)) is not None:
             self._watcher.case_started(job.case.case_id)
             job.begin()
             reset_peak()
@@ -106,7 +149,23 @@ class _Batch:
                 self._end(job, error)
             self._collect(most=self._jobs)
         self._collect(most=0)
-        return [self._results[case.case_id] for case in cases]
+
+    def _next(self, feed: Feed) -> Job | None:
+        """The case whose turn it is, it and up to `jobs` behind it being read; None at the end."""
+        self._read_ahead(feed, wait=False)
+        if not self._ahead:
+            self._collect(most=0)  # while nothing comes, what is done is told
+            self._read_ahead(feed, wait=True)
+        return self._ahead.popleft() if self._ahead else None
+
+    def _read_ahead(self, feed: Feed, *, wait: bool) -> None:
+        while len(self._ahead) <= self._jobs and (case := feed.take(wait=wait)) is not None:
+            recipe = self._model.recipe
+            job = Job(case, recipe, self._hu_offset, Maker(recipe.labels, self._model.sha256), self._also)
+            job.read_ahead()
+            self._ahead.append(job)
+            self._under_way.append(job)
+            wait = False
 
     def _compute_on_some_rung(self, job: Job) -> None:
         while True:
@@ -185,5 +244,5 @@ class _Batch:
         result = job.result(error)
         job.close()
         self._under_way.remove(job)
-        self._results[job.case.case_id] = result if self._amend is None else self._amend(result)
-        self._watcher.case_ended(self._results[job.case.case_id])
+        self._noted.pop(job.case.case_id, None)
+        self._watcher.case_ended(result if self._amend is None else self._amend(result))

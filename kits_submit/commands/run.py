@@ -73,6 +73,10 @@ def run_command(
     report: Annotated[
         bool, typer.Option("--report", help="Also write report.html: one page to look at, with the scans in it.")
     ] = False,
+    shard: Annotated[
+        str | None,
+        typer.Option(help="I/N: of N shards, balanced by bytes, do this one; auto: what SLURM or Kubernetes says."),
+    ] = None,
     series: Annotated[
         list[str] | None, typer.Option(help="Of a DICOM export, this series alone: its UID, or its name in the table.")
     ] = None,
@@ -84,13 +88,20 @@ def run_command(
 
     A run that was stopped is resumed: cases done already, from the same input by the same model, are kept.
     """
+    from kits_submit.batch.shards import parse_shard
     from kits_submit.commands.session import Request, Session
+    from kits_submit.errors import UsageError
+    from kits_submit.files.parts import WHOLE
 
+    part = WHOLE if shard is None else parse_shard(shard)
+    if not part.is_whole and (report or upload):
+        raise UsageError("--shard with --report or --zip, which are of all cases", fix="merge the shards first")
     request = Request(
         source=source, output=output, model=model, labels=labels, device=device.value,
         protocol=None if protocol is None else protocol.value, on_failure=on_failure, upload=upload, fresh=fresh,
         memory_check=memory_check, require_gpu=require_gpu, jobs=jobs, patch=patch, margin=margin, overlap=overlap,
         pictures=pictures, report=report, judged=judged, hu_offset=hu_offset, threads=threads, names=names,
         as_json=as_json, series=tuple(series or ()), also=tuple(also or ()),
+        part=part,
     )  # fmt: skip
     raise typer.Exit(Session(request).run())

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from evaluation.case import Settings
 from evaluation.cohort import score_pairs
 from evaluation.masks.geometry import check_same_grid
+from evaluation.tables.rows import write_report_rows
 from evaluation.tables.table import render, write_csv, write_json
 from kits_submit.batch.budget import Fit, check_fit
 from kits_submit.batch.fallback import Background, counts_as_failure
 from kits_submit.batch.ledger import Ledger
 from kits_submit.batch.manifest import Provenance
+from kits_submit.batch.merge import shard_facts
 from kits_submit.batch.outcome import NO_KIDNEY, CaseResult
 from kits_submit.batch.runner import run_cases
+from kits_submit.batch.shards import cases_of, listing_sha256
 from kits_submit.batch.watchers import Watchers
 from kits_submit.checks.parity import trust
 from kits_submit.commands.options import Names, OnFailure
@@ -31,6 +35,7 @@ from kits_submit.errors import InputError, KitsError, batch_exit_code
 from kits_submit.files.cases import Case, find_cases, find_masks
 from kits_submit.files.left_out import left_out
 from kits_submit.files.output import SCORES, output_folder
+from kits_submit.files.parts import WHOLE, Part
 from kits_submit.files.targets import check_targets, name_error
 from kits_submit.files.upload import ARCHIVE, write_upload
 from kits_submit.files.volume import read_grid
@@ -72,6 +77,7 @@ class Request:
     as_json: bool = False
     series: tuple[str, ...] = ()
     also: tuple[str, ...] = ()
+    part: Part = WHOLE
 
 
 class Session:
@@ -91,11 +97,12 @@ class Session:
         )  # fmt: skip
         for line in unfit:
             say(f"note: {line}")
-        self._cases = [replace(case, keeps_name=request.names is Names.source) for case in found]
-        self._images = {case.case_id: case.image for case in self._cases}
-        self._truths = _truths(self._cases, request.labels)
+        self._listed = [replace(case, keeps_name=request.names is Names.source) for case in found]
+        self._cases = cases_of(request.part, self._listed)
+        self._images = {case.case_id: case.image for case in self._listed}
+        self._truths = _truths(self._listed, request.labels)
         images = [image for image in self._images.values() if image is not None]
-        check_targets(self._cases, request.output, [*images, *self._truths.values(), request.model])
+        check_targets(self._listed, request.output, [*images, *self._truths.values(), request.model])
         self._model = load_model(request.model)
         self._protocol = protocol_for(self._model.recipe.labels, request.protocol)
         self._round = round_for(self._model.recipe.labels, request.judged, request.model)
@@ -114,18 +121,32 @@ class Session:
             OutputError: the folder or a summary cannot be written.
         """
         request = self._request
-        rest = left_out(request.source, request.output, self._cases, self._truths.values())
+        rest = left_out(request.source, request.output, self._listed, self._truths.values())
         if rest:
             say(f"note: {rest}")
-        summaries = (*(SCORES if self._truths else ()), *((ARCHIVE,) if request.upload else ()))
+        summaries = (*(self._score_files if self._truths else ()), *((ARCHIVE,) if request.upload else ()))
         with (
-            output_folder(request.output, summaries),
-            Ledger(self._cases, request.output, self._made_by, fresh=request.fresh) as ledger,
-        ):
+            output_folder(request.output, summaries, request.part),
+            Ledger(
+                self._cases, request.output, self._made_by,
+                fresh=request.fresh, part=request.part, more=self._shard_facts(),
+            ) as ledger,
+        ):  # fmt: skip
             self._segment(ledger)
             if request.pictures and not request.report:
                 self._views.draw(ledger, self._masks(ledger))
             return self._conclude(ledger)
+
+    @property
+    def _score_files(self) -> tuple[str, ...]:
+        """Of a shard its rows alone, of which `kits-submit merge` makes the tables."""
+        part = self._request.part
+        return SCORES if part.is_whole else (part.named(SCORES[1]),)
+
+    def _shard_facts(self) -> dict[str, Any]:
+        part = self._request.part
+        made_by = hashlib.sha256(self._made_by.key.encode()).hexdigest()
+        return {} if part.is_whole else shard_facts(part, made_by, listing_sha256(self._listed))
 
     def _segment(self, ledger: Ledger) -> None:
         """Run the cases that the ledger does not hold yet and that fit into memory; it has every result then."""
@@ -236,7 +257,8 @@ class Session:
         if not pairs:
             return None
         report = score_pairs(pairs, self._protocol)
-        for name, write in zip(SCORES, (write_csv, write_json), strict=True):
+        writers = (write_csv, write_json) if self._request.part.is_whole else (write_report_rows,)
+        for name, write in zip(self._score_files, writers, strict=True):
             write(report, self._request.output / name)
             ledger.summaries.append(name)
         return report

@@ -113,8 +113,8 @@ def find_cases(source: Path, output: Path | None = None) -> list[Case]:
     folder = enter(source)
     if _named(folder, IMAGE_NAMES):
         return [_case_folder(folder)]
-    entries = [entry for entry in _listing(folder) if output is None or not _same(entry, output)]
-    cases = [_case_folder(entry) for entry in entries if _is_dir(entry) and _is_case_folder(entry)]
+    entries = _all_but(output, _listing(folder))
+    cases = _case_folders(entries)
     labels = _labels_beside(entries) | _labels_in_sibling(folder)
     volumes = _volumes(entries)
     names = {name for _, name in volumes}
@@ -208,8 +208,19 @@ def _own_id(path: Path, name: str) -> str:
     return case_id(path.absolute().parent.name if name in IMAGE_NAMES + MASK_NAMES else name)
 
 
-def _case_folder(folder: Path, image: Path | None = None) -> Case:
-    images, masks = _named(folder, IMAGE_NAMES), _named(folder, MASK_NAMES)
+def _case_folders(entries: Iterable[Path]) -> list[Case]:
+    """Each folder is listed once: asking for every name that a file might have takes ten times as long."""
+    cases = []
+    for entry in entries:
+        if _is_dir(entry):
+            inside = _inside(entry)
+            if _is_case_folder(entry, inside):
+                cases.append(_case_folder(entry, inside=inside))
+    return cases
+
+
+def _case_folder(folder: Path, image: Path | None = None, inside: frozenset[str] | None = None) -> Case:
+    images, masks = _named(folder, IMAGE_NAMES, inside), _named(folder, MASK_NAMES, inside)
     if image is None and images:
         image = images[0]
     return Case(case_id(folder.absolute().name), image=image, label=masks[0] if masks else None, folder=folder)
@@ -233,11 +244,18 @@ def _is_grand_challenge(folder: Path) -> bool:
     return folder.absolute().parts[-2:-1] == GRAND_CHALLENGE_IMAGES.parts[:1]
 
 
-def _same(one: Path, other: Path) -> bool:
+def _all_but(output: Path | None, entries: list[Path]) -> list[Path]:
+    """Those that are not `output`, by whatever name."""
+    there = None if output is None else _identity(output)
+    return entries if there is None else [entry for entry in entries if _identity(entry) != there]
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
     try:
-        return one.samefile(other)
+        found = path.stat()
     except OSError:
-        return False
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _is_dir(path: Path) -> bool:
@@ -255,15 +273,28 @@ def _is_file(path: Path) -> bool:
         return False
 
 
-def _is_case_folder(folder: Path) -> bool:
-    return bool(_named(folder, IMAGE_NAMES + MASK_NAMES)) or is_case_name(folder.name)
+def _is_case_folder(folder: Path, inside: frozenset[str] | None = None) -> bool:
+    return is_case_name(folder.name) or bool(_named(folder, IMAGE_NAMES + MASK_NAMES, inside))
 
 
-def _named(folder: Path, names: Iterable[str]) -> list[Path]:
-    """The files of these names, at most one a name: `.nii.gz` before `.nii`."""
+def _inside(folder: Path) -> frozenset[str] | None:
+    """Names in a folder; None where it may be entered but not listed."""
+    try:
+        return frozenset(entry.name for entry in os.scandir(folder))
+    except OSError:
+        return None
+
+
+def _named(folder: Path, names: Iterable[str], inside: frozenset[str] | None = None) -> list[Path]:
+    """The files of these names, at most one a name: `.nii.gz` before `.nii`.
+
+    Args:
+        inside: all names in the folder; None where they are not known.
+    """
     found = []
     for name in names:
         spelled = [f"{name}{ending}" for suffix in SUFFIXES for ending in (suffix, suffix.upper())]
+        spelled = [file for file in spelled if inside is None or file in inside]
         found += [path for file in spelled if _is_file(path := folder / file)][:1]
     return found[:1] if names is MASK_NAMES else found
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Set
 from pathlib import Path
 
 IMAGE_NAMES = ("imaging",)
@@ -60,9 +60,9 @@ def is_mask(name: str) -> bool:
     return name not in IMAGE_NAMES + MASK_NAMES and kind(name) != "imaging" and not name.endswith(FIRST_CHANNEL)
 
 
-def belongs(name: str, names: Collection[str]) -> bool:
+def belongs(name: str, names: Set[str]) -> bool:
     """Whether it is the label map, or another channel, of an image beside it."""
     label, channel = _LABEL_ENDING.fullmatch(name), _OTHER_CHANNEL.fullmatch(name)
-    if label is not None and {label["base"], f"{label['base']}{FIRST_CHANNEL}"} & set(names):
+    if label is not None and (label["base"] in names or f"{label['base']}{FIRST_CHANNEL}" in names):
         return True
     return channel is not None and f"{channel['base']}{FIRST_CHANNEL}" in names

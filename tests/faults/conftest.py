@@ -57,13 +57,13 @@ def drive(*arguments: object, wrapper: tuple[str, ...] = (), timeout: float = 12
     return Ended(done.returncode, done.stdout, lines)
 
 
-def inside(*arguments: object) -> Ended:
-    """`kits-submit run` in this process, which starts no interpreter."""
+def inside(*arguments: object, command: str = "run") -> Ended:
+    """`kits-submit run`, or another command, in this process, which starts no interpreter."""
     out, err = io.StringIO(), io.StringIO()
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         with redirect_stdout(out), redirect_stderr(err), pytest.raises(SystemExit) as ended:
-            main(["run", *map(str, arguments)])
+            main([command, *map(str, arguments)])
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
