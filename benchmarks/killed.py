@@ -116,11 +116,11 @@ def main() -> None:
     shutil.rmtree(given.work, ignore_errors=True)
     given.work.mkdir(parents=True)
     config = given.work / "config.json"
-    changes = {"max_steps": given.steps, "second_patch": (36, 36, 36), "validate_every": 2, "checkpoint_minutes": 0.05,
+    changes = {"max_steps": given.steps, "second_patch": (36, 36, 36), "validate_every": 12, "checkpoint_minutes": 0.02,
                "tensorboard": False, "holdout": 0.3}  # fmt: skip
     config.write_text(preset("demo").changed(changes, source="killed.py").to_json())
     taken = whole(given.data, given.work / "whole", config)
-    print("as it is:", ", ".join(f"{name} {seconds:.0f} s" for name, seconds in taken.items()))
+    print("as it is:", ", ".join(f"{name} {seconds:.0f} s" for name, seconds in taken.items()), flush=True)
     told = killed(given.data, given.work / "killed", config, taken, given.kills, given.seed)
     print(f"killed {len(told)} times: {'; '.join(told)}")
     ours, theirs = content(given.work / "killed"), content(given.work / "whole")

@@ -89,7 +89,7 @@ def ablate_command(
     """
     from rich.console import Console
 
-    from train.studies.ablation import configs, markdown, render, table_path
+    from train.studies.ablation import configs, markdown, render, table_path, unlike_paper
 
     base = make_config(base_config(preset, config_file, named_preset("paper")), config_file, flags)
     grid = configs(table, base)
@@ -109,8 +109,9 @@ def ablate_command(
     from kits_submit.atomic import write_text
 
     ours, cases = result
-    write_text(table_path(folder, table), markdown(table, ours, cases))
-    Console().print(render(table, ours, cases))
+    unlike = unlike_paper(base, minutes)
+    write_text(table_path(folder, table), markdown(table, ours, cases, unlike))
+    Console().print(render(table, ours, cases, unlike))
 
 
 def _train_rows(

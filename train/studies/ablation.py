@@ -7,14 +7,14 @@ postprocessing: their proposed method's Dice lies below Table 4's.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from kits_submit.errors import InputError
 from train.config import TrainConfig
-from train.presets import variant
+from train.presets import preset, variant
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -80,6 +80,7 @@ ROWS: Mapping[int, tuple[Row, ...]] = MappingProxyType(
 ORDER = ("kidney_dice", "tumor_dice", "kidney_recall", "tumor_recall", "kidney_precision", "tumor_precision")
 
 MEASURED = ("Dice", "Recall", "Precision")
+_NO_MATTER = ("preset", "seed", "loaders", "tensorboard", "checkpoint_minutes")  # to what is compared
 
 Scores = Mapping[str, Sequence[tuple[str, "Scored"]]]
 
@@ -109,11 +110,29 @@ def means(table: int, scores: Scores) -> dict[str, Numbers]:
     return ours
 
 
-def render(table: int, ours: Mapping[str, Numbers], cases: int) -> Table:
-    """In the paper's own form: two lines a row, the paper's and ours."""
+def unlike_paper(base: TrainConfig, minutes: float | None = None) -> str:
+    """What a table's trainings share that is not the paper's, `minutes` a stage among it; empty where all is."""
+    theirs, ours = asdict(preset("paper")), asdict(base)
+    told = [name for name in ours if ours[name] != theirs[name] and name not in _NO_MATTER]
+    changed = [f"{name} {_shown(ours[name])} ({_shown(theirs[name])})" for name in told]
+    if minutes is not None:
+        changed.append(f"at most {minutes:g} minutes a stage")
+    return f"Not the paper's numbers (the paper's in brackets): {', '.join(changed)}." if changed else ""
+
+
+def _shown(value: object) -> str:
+    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
+def _title(table: int, cases: int, unlike: str) -> str:
+    return f"{TITLES[table]} Ours: {cases} held-out cases.{f' {unlike}' if unlike else ''}"
+
+
+def render(table: int, ours: Mapping[str, Numbers], cases: int, unlike: str = "") -> Table:
+    """In the paper's own form: two lines a row, the paper's and ours. `unlike`: see `unlike_paper`."""
     from rich.table import Table
 
-    drawn = Table(title=f"{TITLES[table]} Ours: {cases} held-out cases.", title_justify="left")
+    drawn = Table(title=_title(table, cases, unlike), title_justify="left")
     for heading in ("", "", *(part for measure in MEASURED for part in (f"{measure}\nKidney", "\nTumor"))):
         drawn.add_column(heading, justify="right" if heading else "left")
     for row in ROWS[table]:
@@ -123,7 +142,7 @@ def render(table: int, ours: Mapping[str, Numbers], cases: int) -> Table:
     return drawn
 
 
-def markdown(table: int, ours: Mapping[str, Numbers], cases: int) -> str:
+def markdown(table: int, ours: Mapping[str, Numbers], cases: int, unlike: str = "") -> str:
     """The same as a Markdown table."""
     heads = (
         "",
@@ -135,7 +154,7 @@ def markdown(table: int, ours: Mapping[str, Numbers], cases: int) -> str:
         "Precision Kidney",
         "Precision Tumor",
     )
-    lines = [f"{TITLES[table]} Ours: {cases} held-out cases.", "", _line(heads), _line(["---"] * 2 + ["--:"] * 6)]
+    lines = [_title(table, cases, unlike), "", _line(heads), _line(["---"] * 2 + ["--:"] * 6)]
     for row in ROWS[table]:
         paper = ["-"] * len(ORDER) if row.paper is None else [f"{value:.2f}" for value in row.paper]
         lines += [_line([row.words, "paper", *paper]), _line(["", "ours", *(f"{v:.2f}" for v in ours[row.words])])]

@@ -26,7 +26,7 @@ from train.fit.checkpoint import load_checkpoint
 from train.fit.loop import Limits
 from train.presets import TABLE_2, TABLE_3, preset
 from train.records.reports import CaseScore, StepReport, mean_score
-from train.studies.ablation import ORDER, ROWS, TITLES, configs, markdown, means
+from train.studies.ablation import ORDER, ROWS, TITLES, configs, markdown, means, unlike_paper
 from train.studies.tune import CHOICES, Predicted, tune
 
 OFF = Refinement(0, 0, 0, 0, 0, tumor_needs_kidney=False)
@@ -156,6 +156,13 @@ def test_means_by_hand() -> None:
     assert got["Without postprocessing"] == pytest.approx((75, 30, 70, 40, 80, 50))
     assert got["Final score"] == pytest.approx((100, 40, 80, 50, 90, 60))
     assert ORDER[:2] == ("kidney_dice", "tumor_dice")
+    assert unlike_paper(preset("paper")) == ""
+    shorter = unlike_paper(replace(preset("paper"), max_steps=300, patch=(32, 32, 32)), 5.0)
+    assert shorter == (
+        "Not the paper's numbers (the paper's in brackets): patch 32,32,32 (48,48,48), max_steps 300 (None), "
+        "at most 5 minutes a stage."
+    )
+    assert markdown(4, got, 2, shorter).splitlines()[0].endswith(f"Ours: 2 held-out cases. {shorter}")
     text = markdown(4, got, 2).splitlines()
     assert text[0] == f"{TITLES[4]} Ours: 2 held-out cases."
     assert text[-2] == "| Final score | paper | 87.23 | 38.41 | 84.26 | 41.06 | 78.99 | 29.21 |"
