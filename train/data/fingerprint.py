@@ -35,6 +35,7 @@ from train.config import TrainConfig
 from train.pairs import content_hashes, open_pair
 
 LOWEST_HU, HIGHEST_HU = -4096, 32767
+_LEAST_SLICES = 2
 _ENOUGH, _FEW = 1000, 4  # voxels of foreground, of which a CT's noise alone has more different values
 Histogram = npt.NDArray[np.int64]  # voxels at LOWEST_HU, LOWEST_HU + 1, .. HIGHEST_HU
 
@@ -80,7 +81,7 @@ def measure(case: Case, classes: LabelSet, notes: Path | None = None, *, cysts_a
         facts = CaseFacts(case.case_id, sha256, grid.spacing_mm, histogram, image_sha256, grid.shape)
         if note is not None:
             _note(facts, note)
-    _refuse_flat(facts, case)
+    _refuse_no_ct(facts, case)
     return facts
 
 
@@ -98,7 +99,15 @@ def _attempt(case: Case, classes: LabelSet, notes: Path, *, cysts_as_kidney: boo
         return error
 
 
-def _refuse_flat(facts: CaseFacts, case: Case) -> None:
+def _refuse_no_ct(facts: CaseFacts, case: Case) -> None:
+    """Raises: VolumeError: no volume, or no CT."""
+    if facts.shape[0] < _LEAST_SLICES:
+        fix = "get the whole scan"
+        raise VolumeError(f"the image has {facts.shape[0]} slice along Z: no volume", fix=fix, path=case.image)
+    _refuse_few_values(facts, case)
+
+
+def _refuse_few_values(facts: CaseFacts, case: Case) -> None:
     """Raises: VolumeError: the foreground, of some size, has but a few values: a mask, or a window cut to black and
     white."""
     values = np.flatnonzero(facts.histogram) + LOWEST_HU

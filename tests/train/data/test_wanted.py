@@ -113,3 +113,31 @@ def test_the_room_foretold_is_the_room_taken(tmp_path: Path) -> None:
     image, label = phantom(0)
     facts = CaseFacts("a", "", (3.0, 1.5, 1.5), np.array([np.count_nonzero(label)]), shape=image.shape)
     assert cache_bytes(facts, dataset.recipe.spacing_mm, 200) == taken
+
+
+def test_an_image_of_one_slice_is_a_bad_case(tmp_path: Path) -> None:
+    data = write_cases(tmp_path / "data", 2)
+    image, label = phantom(2)
+    write_case(data / "case_00002", image[:1], label[3:4])
+    with pytest.raises(VolumeError, match=r"case_00002.*the image has 1 slice along Z: no volume; get the whole scan"):
+        prepare(data)
+
+
+def test_a_disk_that_fills_in_the_middle_of_the_cache_loses_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = write_cases(tmp_path / "data", 4)
+    saved, written = np.save, []
+
+    def fills(path: Path, array: np.ndarray) -> None:
+        written.append(path)
+        if len(written) == 7:  # the second array of the second case
+            raise OSError(28, "No space left on device")
+        saved(path, array)
+
+    monkeypatch.setattr("train.data.cache.np.save", fills)
+    with pytest.raises(OutputError, match=r"case_00001.*cannot be written \(No space left on device\)"):
+        prepare(data)
+    assert [path.name[:10] for path in (tmp_path / "cache").iterdir() if path.name != "facts"] == ["case_00000"]
+    monkeypatch.undo()
+    assert len(prepare(data).cached) == 4
