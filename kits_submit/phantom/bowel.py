@@ -32,43 +32,39 @@ class Loop:
 
 
 def paint_bowel(canvas: Canvas, body: Body, tissues: Tissues, rng: np.random.Generator) -> None:
-    """Draw the gut from back to front, loops over loops."""
-    contrast = rng.random() < 0.25  # positive oral contrast: gut as bright as an enhanced kidney
+    """Draw the gut from back to front, loops over loops; the order of the draws is what equal seeds stand on."""
+    drunk = rng.random() < 0.25  # positive oral contrast: gut as bright as an enhanced kidney
     bright = float(rng.uniform(150, 450))
+    contrast = bright if drunk else None
     _mesentery(canvas, body, tissues, rng)
     for path, radius in _small_bowel(body, rng):
-        filling = bright if contrast and rng.random() < 0.7 else float(rng.uniform(5, 45))
-        gas = path[0][1] + float(rng.choice((-99.0, -4.0, 0.0), p=(0.8, 0.12, 0.08)))
-        _paint(
-            canvas,
-            _loop(
-                rng,
-                path,
-                radius,
-                wall_mm=2.0,
-                wall_hu=tissues.gut_wall + 8,
-                filling=filling,
-                level_mm=gas,
-                mottle_hu=5.0,
-            ),
-        )
+        _paint(canvas, _small_loop(path, radius, contrast, tissues, rng))
     for path, radius in _colon(body, rng):
-        stool = rng.random() < 0.65
-        filling = float(rng.uniform(-60, 60)) if stool else float(rng.uniform(5, 40))
-        gas = path[0][1] + float(rng.uniform(-1.2, 1.2)) * radius
-        _paint(
-            canvas,
-            _loop(
-                rng,
-                path,
-                radius,
-                wall_mm=2.2,
-                wall_hu=tissues.gut_wall,
-                filling=filling,
-                level_mm=gas,
-                mottle_hu=85.0 if stool else 6.0,
-            ),
-        )
+        _paint(canvas, _colon_loop(path, radius, tissues, rng))
+    _paint(canvas, _stomach(body, contrast, tissues, rng))
+    _paint(canvas, _duodenum(body, contrast, tissues, rng))
+
+
+def _small_loop(
+    path: tuple[Point, ...], radius: float, contrast: float | None, tissues: Tissues, rng: np.random.Generator
+) -> Loop:
+    filling = contrast if contrast is not None and rng.random() < 0.7 else float(rng.uniform(5, 45))
+    gas = path[0][1] + float(rng.choice((-99.0, -4.0, 0.0), p=(0.8, 0.12, 0.08)))
+    wall_hu = tissues.gut_wall + 8
+    return _loop(rng, path, radius, wall_mm=2.0, wall_hu=wall_hu, filling=filling, level_mm=gas, mottle_hu=5.0)
+
+
+def _colon_loop(path: tuple[Point, ...], radius: float, tissues: Tissues, rng: np.random.Generator) -> Loop:
+    stool = rng.random() < 0.65
+    filling = float(rng.uniform(-60, 60)) if stool else float(rng.uniform(5, 40))
+    gas = path[0][1] + float(rng.uniform(-1.2, 1.2)) * radius
+    mottle = 85.0 if stool else 6.0
+    return _loop(
+        rng, path, radius, wall_mm=2.2, wall_hu=tissues.gut_wall, filling=filling, level_mm=gas, mottle_hu=mottle
+    )
+
+
+def _stomach(body: Body, contrast: float | None, tissues: Tissues, rng: np.random.Generator) -> Loop:
     full = float(rng.uniform(0.7, 1.25))
     path = (
         (-105.0, 5.0, 58.0),
@@ -77,40 +73,24 @@ def paint_bowel(canvas: Canvas, body: Body, tissues: Tissues, rng: np.random.Gen
         (-22.0, -0.6 * body.front, 26.0),
         (-18.0, -0.5 * body.front, -12.0),
     )
-    filling = bright if contrast else float(rng.uniform(0, 60))
+    filling = contrast if contrast is not None else float(rng.uniform(0, 60))
     level = float(rng.uniform(-0.9, -0.2)) * body.front
-    stomach = Loop(
-        path,
-        (26 * full, 28 * full, 24 * full, 17 * full, 11.0),
-        4.0,
-        tissues.gut_wall,
-        filling,
-        level,
-        12.0,
-        Waves.draw(rng, 18, 4),
-    )
-    _paint(canvas, stomach)
+    radii = (26 * full, 28 * full, 24 * full, 17 * full, 11.0)
+    return Loop(path, radii, 4.0, tissues.gut_wall, filling, level, 12.0, Waves.draw(rng, 18, 4))
+
+
+def _duodenum(body: Body, contrast: float | None, tissues: Tissues, rng: np.random.Generator) -> Loop:
     y = body.spine_y - 38
-    duodenum = (
+    path = (
         (-10.0, y - 22, -34.0),
         (10.0, y, -46.0),
         (40.0, y + 2, -42.0),
         (46.0, y - 4, -10.0),
         (34.0, y - 10, 26.0),
     )
-    _paint(
-        canvas,
-        _loop(
-            rng,
-            duodenum,
-            11.0,
-            wall_mm=2.4,
-            wall_hu=tissues.gut_wall + 5,
-            filling=bright if contrast else 25.0,
-            level_mm=y - 9,
-            mottle_hu=10.0,
-        ),
-    )
+    filling = contrast if contrast is not None else 25.0
+    wall_hu = tissues.gut_wall + 5
+    return _loop(rng, path, 11.0, wall_mm=2.4, wall_hu=wall_hu, filling=filling, level_mm=y - 9, mottle_hu=10.0)
 
 
 def _loop(
