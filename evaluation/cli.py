@@ -283,9 +283,14 @@ def _score(predictions: Path, labels: Path, settings: Settings, jobs: int) -> Re
     from evaluation.cohort import score_settings
     from evaluation.masks.matching import match, unzipped
     from evaluation.report import named_after
+    from kits_submit.files.remote.reach import Reach
 
-    with unzipped(predictions) as (folder, unusable):
-        pairs: list[Pair] = match(folder, labels, unusable)
+    with (
+        Reach() as reach,
+        unzipped(reach.fetch(predictions) if predictions.suffix == ".zip" else reach.read(predictions)) as unpacked,
+    ):
+        folder, unusable = unpacked
+        pairs: list[Pair] = match(folder, reach.read(labels), unusable)
         with progress(len(pairs), predictions.name) as advance:
             report = score_settings(settings, pairs, jobs, on_row=advance)
     return report if folder == predictions else named_after(report, folder, predictions)

@@ -89,16 +89,19 @@ def run_command(
     from kits_submit.commands.session import Request, Session
     from kits_submit.errors import UsageError
     from kits_submit.files.parts import WHOLE
+    from kits_submit.files.remote.reach import Reach
 
     part = WHOLE if shard is None else parse_shard(shard)
     if not part.is_whole and (report or upload):
         raise UsageError("--shard with --report or --zip, which are of all cases", fix="merge the shards first")
-    request = Request(
-        source=source, output=output, model=model, labels=labels, device=device.value,
-        protocol=None if protocol is None else protocol.value, on_failure=on_failure, upload=upload, fresh=fresh,
-        memory_check=memory_check, require_gpu=require_gpu, jobs=jobs, patch=patch, margin=margin, overlap=overlap,
-        pictures=pictures, report=report, judged=judged, hu_offset=hu_offset, threads=threads, names=names,
-        as_json=as_json, series=tuple(series or ()), also=tuple(also or ()),
-        part=part,
-    )  # fmt: skip
-    raise typer.Exit(Session(request).run())
+    with Reach() as reach:
+        request = Request(
+            source=reach.read(source), output=reach.write(output, part), model=reach.fetch(model),
+            labels=None if labels is None else reach.read(labels), device=device.value,
+            protocol=None if protocol is None else protocol.value, on_failure=on_failure, upload=upload, fresh=fresh,
+            memory_check=memory_check, require_gpu=require_gpu, jobs=jobs, patch=patch, margin=margin, overlap=overlap,
+            pictures=pictures, report=report, judged=judged, hu_offset=hu_offset, threads=threads, names=names,
+            as_json=as_json, series=tuple(series or ()), also=tuple(also or ()), part=part,
+        )  # fmt: skip
+        code = Session(request).run()
+    raise typer.Exit(code)
