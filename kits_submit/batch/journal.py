@@ -60,10 +60,16 @@ def writer_name(writer: str) -> str:
     return f"run.{writer}.jsonl"
 
 
-def end_journals(folder: Path, part: Part = WHOLE) -> None:
-    """Their lines are elsewhere now: of a part, its own; of a whole run, those of everybody, and the parts' records."""
+def end_journals(folder: Path, part: Part = WHOLE, *, of_writers: bool = True) -> None:
+    """Their lines are elsewhere now: of a part, its own; of a whole run, those of everybody, and the parts' records.
+
+    Args:
+        of_writers: those of a cluster's workers, too, of which a run that is stopped has not heard everything.
+    """
+    if not of_writers and mount_of(folder) is not None:
+        return  # there each case is an object of its own, whoever wrote it
     gone = [folder / part.named(JOURNAL)]
-    if part.is_whole:
+    if part.is_whole and of_writers:
         gone += [*folder.glob(_OF_WRITERS), *parts_in(folder, MANIFEST).values()]
     for path in gone:
         with suppress(OSError, OutputError):

@@ -79,7 +79,7 @@ class Ledger(Watcher):
         if not self._concluded:
             with suppress(OutputError):
                 self._write(None)
-                end_journals(self._output, self._part)
+                end_journals(self._output, self._part, of_writers=False)
 
     @property
     def results(self) -> list[CaseResult]:

@@ -95,15 +95,15 @@ class BucketMount(Mount):
 
     def remove(self, path: Path) -> None:
         name = self._name(path)
-        lines = [other for other in self.found if other.startswith(f"{name}{_LINES}/")]
-        gone = [other for other in (name, *lines) if self.found.pop(other, None) is not None]
-        self.store.remove([self._key(other) for other in gone])
+        gone = [self._key(name)] if self.found.pop(name, None) is not None else []
+        if name.endswith(".jsonl"):  # other processes have appended to it, too
+            gone += [found.key for found in self.store.below(self._key(f"{name}{_LINES}"))]
+        self.store.remove(gone)
 
     def append(self, path: Path, entry: Mapping[str, Any], line: bytes) -> None:
         name = f"{self._name(path)}{_LINES}/{entry['case']}.json"
         with suppress(KitsError):  # as on a full disk, the run's last write will tell
             self.store.put(self._key(name), line)
-            self.found[name] = Found(self._key(name), len(line), "", 0.0)
 
     def gather_lines(self) -> None:
         """Make the journals here of the lines that are kept there."""
