@@ -80,6 +80,12 @@ def run_command(
             metavar="ADDRESS", help="Run on a Ray cluster: HOST:PORT of its head, or auto on one of its nodes."
         ),
     ] = None,
+    metrics: Annotated[
+        Path | None, typer.Option(help="Keep cases, cases a second and time left in this file, as Prometheus reads it.")
+    ] = None,
+    case_log: Annotated[
+        Path | None, typer.Option(help="Append a line of JSON a case to this file, as each ends.")
+    ] = None,
     series: Annotated[
         list[str] | None, typer.Option(help="Of a DICOM export, this series alone: its UID, or its name in the table.")
     ] = None,
@@ -111,6 +117,7 @@ def run_command(
             memory_check=memory_check, require_gpu=require_gpu, jobs=jobs, patch=patch, margin=margin, overlap=overlap,
             pictures=pictures, report=report, judged=judged, hu_offset=hu_offset, threads=threads, names=names,
             as_json=as_json, series=tuple(series or ()), also=tuple(also or ()), part=part, cluster=cluster,
+            metrics=metrics, case_log=case_log,
         )  # fmt: skip
         code = Session(request).run()
     raise typer.Exit(code)

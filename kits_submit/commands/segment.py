@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,7 +11,7 @@ from kits_submit.batch.budget import Fit, check_fit
 from kits_submit.batch.fallback import Background
 from kits_submit.batch.ledger import Ledger
 from kits_submit.batch.manifest import Provenance
-from kits_submit.batch.outcome import CaseResult
+from kits_submit.batch.outcome import CaseResult, Watcher
 from kits_submit.batch.runner import Amend, run_cases
 from kits_submit.batch.watchers import Watchers
 from kits_submit.checks.parity import trust
@@ -18,6 +19,7 @@ from kits_submit.commands.options import OnFailure
 from kits_submit.console import say
 from kits_submit.files.cases import Case
 from kits_submit.files.targets import name_error
+from kits_submit.report.metrics import CaseLog, Metrics
 from kits_submit.report.progress import Progress
 
 if TYPE_CHECKING:
@@ -38,8 +40,9 @@ def segment(request: Request, cases: Sequence[Case], ledger: Ledger, by: Provena
         )
     waiting = [case for case in cases if case.case_id not in kept]
     amend = Background(cases, request.output) if request.on_failure is OnFailure.background else None
-    with Progress(len(waiting)) as progress:
-        told = Watchers(ledger, progress)
+    with Progress(len(waiting)) as progress, _numbers(request, len(waiting), len(kept)) as numbers:
+        others = Watchers(progress, *numbers)
+        told = Watchers(ledger, others)
         refused = _unnameable(waiting, request.output)
         if request.cluster is None:
             fit = check_fit(waiting, by.model.recipe) if request.memory_check else Fit([], [])
@@ -51,7 +54,7 @@ def segment(request: Request, cases: Sequence[Case], ledger: Ledger, by: Provena
         impossible = {result.case for result in refused}
         fitting = [case for case in waiting if case.case_id not in impossible]
         if fitting and request.cluster is not None:
-            _elsewhere(request, request.cluster, fitting, ledger, progress, by, amend)
+            _elsewhere(request, request.cluster, fitting, ledger, others, by, amend)
         elif fitting:
             run_cases(
                 fitting, request.output, by.model, by.selection, told,
@@ -59,12 +62,24 @@ def segment(request: Request, cases: Sequence[Case], ledger: Ledger, by: Provena
             )  # fmt: skip
 
 
+@contextmanager
+def _numbers(request: Request, waiting: int, kept: int) -> Iterator[list[Watcher]]:
+    """Who tells the run in numbers, as far as that is asked for."""
+    log = None if request.case_log is None else CaseLog(request.case_log)
+    metrics = [] if request.metrics is None else [Metrics(request.metrics, waiting, kept)]
+    try:
+        yield [*metrics, *([] if log is None else [log])]
+    finally:
+        if log is not None:
+            log.close()
+
+
 def _elsewhere(
     request: Request,
     address: str,
     cases: Sequence[Case],
     ledger: Ledger,
-    progress: Progress,
+    others: Watcher,
     by: Provenance,
     amend: Amend | None,
 ) -> None:
@@ -75,8 +90,8 @@ def _elsewhere(
         amended = amend(result) if amend is not None and result.status == "failed" else result
         ledger.record(amended, proof)
         for note in amended.notes:
-            progress.case_noted(amended.case, note)
-        progress.case_ended(amended)
+            others.case_noted(amended.case, note)
+        others.case_ended(amended)
 
     work = Work(
         request.output, by.model, by.plan, by.key,

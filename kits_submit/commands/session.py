@@ -76,6 +76,8 @@ class Request:
     also: tuple[str, ...] = ()
     part: Part = WHOLE
     cluster: str | None = None
+    metrics: Path | None = None
+    case_log: Path | None = None
 
 
 class Session:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import signal
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -49,12 +50,16 @@ def connected(address: str) -> Iterator[Any]:
         raise DeviceError("--cluster needs Ray", fix="pip install 'kits-submit[cluster]'") from None
     if address != "auto":
         _refuse_unreachable(address)
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         ray.init(address=address, log_to_driver=False, logging_level="critical")
     except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
         raise _no_cluster(address, error) from None
+    finally:
+        for number, handler in handlers.items():  # Ray has put its own in their place
+            signal.signal(number, handler)
     with suppress(Exception):  # "(raylet) A worker died": told by us, of the case that it had
-        importlib.import_module("ray._private.worker").print_to_stdstream = lambda *_, **__: None
+        setattr(importlib.import_module("ray._private.worker"), "print_to_stdstream", lambda *_, **__: None)  # noqa: B010
     try:
         yield ray
     finally:

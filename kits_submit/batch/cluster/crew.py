@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -96,26 +97,27 @@ class Crew:
         hand.starting = None
         if isinstance(answer, KitsError):
             self._refusal = answer
+            self._end(hand)
+            news = self._failed_starts.get(hand.node.key) != _MOST_FAILED_STARTS
             self._failed_starts[hand.node.key] = _MOST_FAILED_STARTS
-            self.dismiss(hand)
-            if any(other.node.key != hand.node.key for other in self.hands):
+            if news and any(other.node.key != hand.node.key for other in self.hands):
                 self._say(f"note: node {hand.node.host} is left out: {answer}")
         else:
             self._on_ready(answer)
 
     def bury(self, hand: Hand) -> None:
-        """It has died; another one comes at the next look."""
-        self.hands.remove(hand)
+        """It has died, or cannot be reached; another one comes at the next look."""
+        self._end(hand)
         self._looked = -LOOK_SECONDS
         if hand.starting is not None:
             self._failed_starts[hand.node.key] = self._failed_starts.get(hand.node.key, 0) + 1
             died = DeviceError(f"workers die at their start on node {hand.node.host}", fix="see `ray logs`")
             self._refusal = self._refusal or died
 
-    def dismiss(self, hand: Hand) -> None:
-        """End it."""
+    def _end(self, hand: Hand) -> None:
         self.hands.remove(hand)
-        self._ray.kill(hand.actor)
+        with suppress(Exception):  # where there is nothing to end
+            self._ray.kill(hand.actor)
 
     def _started(self, node: Node, share: Share) -> Hand:
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy

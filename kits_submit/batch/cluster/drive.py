@@ -15,7 +15,7 @@ from kits_submit.batch.cluster.work import Ready, Work
 from kits_submit.batch.outcome import CaseResult
 from kits_submit.batch.proof import first_state
 from kits_submit.batch.shards import sizes
-from kits_submit.console import say, stop_on_signals
+from kits_submit.console import say
 from kits_submit.engine.crop import Cells
 from kits_submit.engine.select import Selection
 from kits_submit.errors import BudgetError, OutputError
@@ -62,7 +62,6 @@ def run_on_cluster(
         OutputError: the nodes do not share the folder.
     """
     with connected(address) as ray, _seen_by_all(work) as shared:
-        stop_on_signals()  # Ray has put its own in their place
         needed = needs(cases, work.model.recipe) if memory_check else {}
         refused = dict(_too_large(cases, needed, max(node.memory for node in nodes(ray).values())))
         for result in refused.values():

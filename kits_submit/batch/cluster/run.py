@@ -77,14 +77,14 @@ class Handout:
                 self._answered(hand, reference)
 
     def _answered(self, hand: Hand, reference: Any) -> None:
-        from ray.exceptions import RayActorError, RayError
+        from ray.exceptions import NodeDiedError, OutOfMemoryError, RayActorError, RayError, WorkerCrashedError
 
         try:
             if reference == hand.starting:
                 self._crew.started(hand)
                 return
             result, proof = self._ray.get(reference)
-        except RayActorError:
+        except (RayActorError, NodeDiedError, OutOfMemoryError, WorkerCrashedError):
             self._died(hand)
         except RayError as error:
             if reference == hand.starting:

@@ -178,6 +178,58 @@ def test_a_node_that_cannot_take_part(cluster, cases, model, tmp_path, monkeypat
     assert told in ended.last
 
 
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (RuntimeError("Version mismatch: The cluster was started with: Ray: 2.9.0"), "of another version (Version"),
+        (ConnectionError("nothing"), "no Ray answers at head:6379 (ConnectionError)"),
+    ],
+)
+def test_why_there_is_no_way_into_a_cluster(error, told):
+    from kits_submit.batch.cluster.connect import _no_cluster
+
+    assert told in str(_no_cluster("head:6379", error))
+
+
+def test_a_node_carries_as_many_workers_as_cores_gpus_and_memory_allow():
+    from kits_submit.batch.cluster.connect import Node
+    from kits_submit.batch.cluster.needs import ENGINE_BYTES, Share, share_of
+
+    needed = {"small": (1, int(1e9)), "large": (1, int(3e9)), "too large": (1, int(9e12))}
+    one = int(3e9 + ENGINE_BYTES)
+    assert share_of(Node("a", "a", 16, 0, 64e9), None, needed) == Share(4, 4, 0, one)
+    assert share_of(Node("a", "a", 16, 0, 64e9), 2, needed) == Share(8, 2, 0, one)
+    assert share_of(Node("a", "a", 16, 0, 8e9), 2, needed) == Share(2, 2, 0, one)
+    assert share_of(Node("a", "a", 16, 2, 64e9), None, needed) == Share(2, 8, 1, one)
+    assert share_of(Node("a", "a", 1, 0, 2e9), None, needed) == Share(1, 1, 0, int(1e9 + ENGINE_BYTES))
+    assert share_of(Node("head", "head", 0, 0, 64e9), None, needed) is None
+
+
+def test_scoring_on_two_nodes(cluster, cases, serial, tmp_path, monkeypatch, capsys):
+    from evaluation.cli import main
+
+    tables = []
+    for more in ([], ["--cluster", cluster.address]):
+        table = tmp_path / f"{len(tables)}.csv"
+        arguments = [
+            str(serial[0]),
+            str(cases),
+            "--protocol",
+            "kits23",
+            "--missing",
+            "skip",
+            "--csv",
+            str(table),
+            *more,
+        ]
+        monkeypatch.setattr("sys.argv", ["kits-eval", *arguments])
+        assert main() == 0
+        tables.append((table.read_bytes(), capsys.readouterr()))
+    assert tables[0] == tables[1]
+    monkeypatch.setattr("sys.argv", ["kits-eval", str(serial[0]), str(cases), "--cluster", "127.0.0.1:9"])
+    assert main() == 8
+
+
 def test_a_worker_that_is_killed_and_a_node_that_leaves_lose_nothing(
     cluster, cases, model, serial, tmp_path, monkeypatch
 ):
