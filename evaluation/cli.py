@@ -14,6 +14,7 @@ from evaluation.options import (
     PREDICTIONS,
     AlsoOption,
     ByOption,
+    ClusterOption,
     ColumnsOption,
     CompatOption,
     CsvOption,
@@ -93,6 +94,7 @@ def score(
     fail_under: FailOption = None,
     html: HtmlOption = None,
     jobs: JobsOption = 1,
+    cluster: ClusterOption = None,
     missing: MissingOption = Missing.error,
     official_compat: CompatOption = False,
     debug: DebugOption = False,  # noqa: ARG001 - `main` looks for it
@@ -131,7 +133,7 @@ def score(
     shown = _patterns(columns, settings.keys)
     thresholds = read_thresholds(fail_under or (), settings.keys)
     known = [read_column(asked) for asked in by or ()]
-    report = _score(predictions, labels, settings, jobs)
+    report = _score(predictions, labels, settings, jobs, cluster)
     strata = [stratify(report, values, column, edges) for values, column, edges in known]
     for path, write in ((csv, write_csv), (lesions, write_lesions), (volumes, write_volumes)):
         if path is not None:
@@ -279,15 +281,20 @@ def main() -> int:
             return KitsError.exit_code
 
 
-def _score(predictions: Path, labels: Path, settings: Settings, jobs: int) -> Report:
+def _score(predictions: Path, labels: Path, settings: Settings, jobs: int, cluster: str | None = None) -> Report:
     from evaluation.cohort import score_settings
     from evaluation.masks.matching import match, unzipped
     from evaluation.report import named_after
+    from kits_submit.files.remote.reach import Reach
 
-    with unzipped(predictions) as (folder, unusable):
-        pairs: list[Pair] = match(folder, labels, unusable)
+    with (
+        Reach() as reach,
+        unzipped(reach.fetch(predictions) if predictions.suffix == ".zip" else reach.read(predictions)) as unpacked,
+    ):
+        folder, unusable = unpacked
+        pairs: list[Pair] = match(folder, reach.read(labels), unusable)
         with progress(len(pairs), predictions.name) as advance:
-            report = score_settings(settings, pairs, jobs, on_row=advance)
+            report = score_settings(settings, pairs, jobs, on_row=advance, cluster=cluster)
     return report if folder == predictions else named_after(report, folder, predictions)
 
 

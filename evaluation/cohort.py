@@ -9,7 +9,7 @@ from evaluation.case import Settings
 from evaluation.decisions.summary import aggregate
 from evaluation.masks.matching import Pair
 from evaluation.measures.lesions import DEFAULT_RULES, Rules
-from evaluation.parallel import map_cases
+from evaluation.parallel import map_cases, map_on_cluster
 from evaluation.report import Issue, Report, Row
 from kits_submit.errors import InputError
 
@@ -57,9 +57,14 @@ def score_pairs(
 
 
 def score_settings(
-    settings: Settings, pairs: Iterable[Pair], jobs: int = 1, *, on_row: Callable[[Row], None] | None = None
+    settings: Settings,
+    pairs: Iterable[Pair],
+    jobs: int = 1,
+    *,
+    on_row: Callable[[Row], None] | None = None,
+    cluster: str | None = None,
 ) -> Report:
-    """As `score_pairs`, by settings."""
+    """As `score_pairs`, by settings; on the Ray cluster at an address where one is given."""
     skips = settings.missing == "skip" or settings.official_compat
     listed = sorted(pairs, key=lambda pair: pair[0])
     _refuse_unusable(listed)
@@ -74,7 +79,8 @@ def score_settings(
         issues += [Issue(case, "missing", f"{case}: no prediction; left out") for case in skipped]
         wanted = [pair for pair in wanted if pair[1] is not None]
     rows = []
-    for row in map_cases(settings, wanted, jobs):
+    scored = map_cases(settings, wanted, jobs) if cluster is None else map_on_cluster(settings, wanted, cluster)
+    for row in scored:
         rows.append(row)
         if on_row is not None:
             on_row(row)

@@ -48,6 +48,10 @@ MissingOption: TypeAlias = Annotated[Missing, typer.Option(help=_MISSING)]
 JobsOption: TypeAlias = Annotated[
     int, typer.Option(min=1, help="Cases at a time, in processes; fewer where memory is short.")
 ]
+ClusterOption: TypeAlias = Annotated[
+    str | None,
+    typer.Option(metavar="ADDRESS", help="Score on a Ray cluster: HOST:PORT of its head, or auto on one of its nodes."),
+]
 CompatOption: TypeAlias = Annotated[bool, typer.Option("--official-compat", help=_COMPAT)]
 CsvOption: TypeAlias = Annotated[Path | None, _file("--csv", "Write a row a case.")]
 JsonOption: TypeAlias = Annotated[Path | None, _file("--json", "Write everything as JSON.")]

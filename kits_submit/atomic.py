@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from kits_submit.errors import OutputError
+from kits_submit.mounts import mount_of
 
 _LONGEST_NAME = 255  # bytes, on any common file system
 
@@ -39,10 +40,24 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
             os.fsync(raw.fileno())
         beside.chmod(0o666 & ~_umask())
         beside.replace(path)
+        if (mount := mount_of(path)) is not None:
+            mount.publish(path)
     except OSError as error:
         raise _unwritable(path, error) from None
     finally:
         beside.unlink(missing_ok=True)
+
+
+def remove(path: Path) -> None:
+    """Remove a file, where there is one.
+
+    Raises:
+        OSError: it is there and cannot be removed.
+        OutputError: the same of an object in a bucket.
+    """
+    path.unlink(missing_ok=True)
+    if (mount := mount_of(path)) is not None:
+        mount.remove(path)
 
 
 def _beside(path: Path) -> str:

@@ -44,11 +44,11 @@ class KitsError(Exception):
     def __init__(self, what: str, *, fix: str, path: Path | str | None = None) -> None:
         self.what = _one_line(what)
         self.fix = _one_line(fix)
-        self.path = None if path is None else Path(path)
+        self.path = path if path is None or isinstance(path, Path) else _as_path(path)
         super().__init__(what, fix, path)
 
     def __str__(self) -> str:
-        where = "" if self.path is None else f"{printable(str(self.path))}: "
+        where = "" if self.path is None else f"{shown(self.path)}: "
         return f"{where}{self.what}; {self.fix}"
 
     def __reduce__(self) -> tuple[object, ...]:
@@ -122,6 +122,31 @@ def printable(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+_shown_as: dict[str, str] = {}
+
+
+def show_as(folder: Path, name: str) -> None:
+    """Let messages call a folder, and what lies below it, as the user did."""
+    _shown_as[str(folder)] = name
+
+
+def shown(path: Path) -> str:
+    """A path as messages have it, in one line that a terminal does not interpret."""
+    text = str(path)
+    for folder, name in _shown_as.items():
+        if text == folder or text.startswith(f"{folder}/"):
+            return printable(name + text[len(folder) :])
+    return printable(text)
+
+
+def _as_path(text: str) -> Path:
+    """A path; of a URL one that is shown as it was given."""
+    path = Path(text)
+    if "://" in text:
+        show_as(path, text)
+    return path
 
 
 def _rebuild(kind: type[KitsError], what: str, fix: str, path: Path | None) -> KitsError:

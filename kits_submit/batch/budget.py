@@ -67,6 +67,15 @@ def check_fit(cases: Sequence[Case], recipe: Recipe) -> Fit:
     return fit
 
 
+def bounds(case: Case, recipe: Recipe) -> tuple[int, int] | None:
+    """The least and the most bytes that the case takes; None where its header cannot be read."""
+    grid = _grid(case, recipe)
+    if grid is None:
+        return None
+    least, most = (of(grid.shape, grid.spacing_mm, recipe) for of in (least_bytes, most_bytes))
+    return least, most
+
+
 def _grid(case: Case, recipe: Recipe) -> Grid | None:
     if case.image is None:
         return None

@@ -15,9 +15,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from kits_submit.atomic import finite
+from kits_submit.atomic import finite, remove
+from kits_submit.errors import OutputError
 from kits_submit.files.output import JOURNAL, MANIFEST
 from kits_submit.files.parts import WHOLE, Part, parts_in
+from kits_submit.mounts import mount_of
 
 _OF_WRITERS = "run.*.jsonl"
 
@@ -35,6 +37,9 @@ class Journal:
     def add(self, entry: Mapping[str, Any]) -> None:
         """One line, in one write."""
         line = json.dumps(finite(entry)).encode() + b"\n"
+        if (mount := mount_of(self._path)) is not None:
+            mount.append(self._path, entry, line)
+            return
         with suppress(OSError):
             handle = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
             try:
@@ -44,8 +49,10 @@ class Journal:
 
     def empty(self) -> None:
         """Its lines are elsewhere now, and more will come."""
-        with suppress(OSError):
+        with suppress(OSError, OutputError):
             os.truncate(self._path, 0)
+            if (mount := mount_of(self._path)) is not None:
+                mount.remove(self._path)
 
 
 def writer_name(writer: str) -> str:
@@ -53,14 +60,20 @@ def writer_name(writer: str) -> str:
     return f"run.{writer}.jsonl"
 
 
-def end_journals(folder: Path, part: Part = WHOLE) -> None:
-    """Their lines are elsewhere now: of a part, its own; of a whole run, those of everybody, and the parts' records."""
+def end_journals(folder: Path, part: Part = WHOLE, *, of_writers: bool = True) -> None:
+    """Their lines are elsewhere now: of a part, its own; of a whole run, those of everybody, and the parts' records.
+
+    Args:
+        of_writers: those of a cluster's workers, too, of which a run that is stopped has not heard everything.
+    """
+    if not of_writers and mount_of(folder) is not None:
+        return  # there each case is an object of its own, whoever wrote it
     gone = [folder / part.named(JOURNAL)]
-    if part.is_whole:
+    if part.is_whole and of_writers:
         gone += [*folder.glob(_OF_WRITERS), *parts_in(folder, MANIFEST).values()]
     for path in gone:
-        with suppress(OSError):
-            path.unlink(missing_ok=True)
+        with suppress(OSError, OutputError):
+            remove(path)
 
 
 def entries(folder: Path, part: Part = WHOLE) -> dict[str, dict[str, Any]]:

@@ -17,11 +17,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from kits_submit.atomic import write_json
+from kits_submit.atomic import remove, write_json
 from kits_submit.batch.journal import Journal, end_journals, entries
 from kits_submit.batch.manifest import Provenance
 from kits_submit.batch.outcome import CaseResult, Watcher, result_of_entry
-from kits_submit.batch.proof import Prover, state_of
+from kits_submit.batch.proof import Prover, first_state
 from kits_submit.errors import OutputError
 from kits_submit.files.cases import Case
 from kits_submit.files.output import JOURNAL, MANIFEST
@@ -55,7 +55,7 @@ class Ledger(Watcher):
         self._provenance = provenance
         self._prover = Prover(output, provenance.key)
         self._journal = Journal(output, part.named(JOURNAL))
-        self._states = {case.case_id: state_of(case.image) for case in cases}
+        self._states = {case.case_id: first_state(case.image) for case in cases}
         self._results: dict[str, CaseResult] = {}
         self._beside: dict[str, dict[str, Any]] = {}
         self._started: dict[str, float] = {}
@@ -79,7 +79,7 @@ class Ledger(Watcher):
         if not self._concluded:
             with suppress(OutputError):
                 self._write(None)
-                end_journals(self._output, self._part)
+                end_journals(self._output, self._part, of_writers=False)
 
     @property
     def results(self) -> list[CaseResult]:
@@ -151,8 +151,8 @@ class Ledger(Watcher):
             stale.append(str(self._cases[case].target))
         for name in stale:
             if isinstance(name, str):
-                with suppress(OSError):
-                    (self._output / name).unlink(missing_ok=True)
+                with suppress(OSError, OutputError):
+                    remove(self._output / name)
 
     def _proof(self, case: str) -> Mapping[str, str]:
         return self._prover.proof(self._cases[case], self._states[case])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from kits_submit.errors import InputError, batch_exit_code
 from kits_submit.files.cases import GRAND_CHALLENGE_MASKS
 from kits_submit.files.output import MANIFEST, PROGRAM
 from kits_submit.files.parts import Part, parts_in
+from kits_submit.mounts import mount_of, read_bytes
 
 _SHOWN = 8
 _ALIKE = ("made_by", "listing")
@@ -113,14 +113,15 @@ def _files(part: Record) -> Iterator[Path]:
 
 
 def _bring(source: Path, target: Path) -> None:
-    with suppress(OSError):
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.unlink(missing_ok=True)
-        os.link(source, target)
-        return
+    if mount_of(source) is None and mount_of(target) is None:
+        with suppress(OSError):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.unlink(missing_ok=True)
+            os.link(source, target)
+            return
     try:
-        with source.open("rb") as found, replacing(target) as raw:
-            shutil.copyfileobj(found, raw)
+        with replacing(target) as raw:
+            raw.write(read_bytes(source))
     except FileNotFoundError:
         raise InputError("a shard's record names it, and it is gone", fix="run that shard again", path=source) from None
 

@@ -77,6 +77,18 @@ def run_command(
         str | None,
         typer.Option(help="I/N: of N shards, balanced by bytes, do this one; auto: what SLURM or Kubernetes says."),
     ] = None,
+    cluster: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS", help="Run on a Ray cluster: HOST:PORT of its head, or auto on one of its nodes."
+        ),
+    ] = None,
+    metrics: Annotated[
+        Path | None, typer.Option(help="Keep cases, cases a second and time left in this file, as Prometheus reads it.")
+    ] = None,
+    case_log: Annotated[
+        Path | None, typer.Option(help="Append a line of JSON a case to this file, as each ends.")
+    ] = None,
     series: Annotated[
         list[str] | None, typer.Option(help="Of a DICOM export, this series alone: its UID, or its name in the table.")
     ] = None,
@@ -92,16 +104,23 @@ def run_command(
     from kits_submit.commands.session import Request, Session
     from kits_submit.errors import UsageError
     from kits_submit.files.parts import WHOLE
+    from kits_submit.files.remote.reach import Reach
 
     part = WHOLE if shard is None else parse_shard(shard)
     if not part.is_whole and (report or upload):
         raise UsageError("--shard with --report or --zip, which are of all cases", fix="merge the shards first")
-    request = Request(
-        source=source, output=output, model=model, labels=labels, device=device.value,
-        protocol=None if protocol is None else protocol.value, on_failure=on_failure, upload=upload, fresh=fresh,
-        memory_check=memory_check, require_gpu=require_gpu, jobs=jobs, patch=patch, margin=margin, overlap=overlap,
-        pictures=pictures, report=report, judged=judged, hu_offset=hu_offset, threads=threads, names=names,
-        as_json=as_json, series=tuple(series or ()), also=tuple(also or ()),
-        part=part,
-    )  # fmt: skip
-    raise typer.Exit(Session(request).run())
+    with Reach() as reach:
+        source, output, model = reach.read(source), reach.write(output, part), reach.fetch(model)
+        labels = None if labels is None else reach.read(labels)
+        if cluster is not None:  # nobody else has this working folder
+            source, output = source.absolute(), output.absolute()
+        request = Request(
+            source=source, output=output, model=model, labels=labels, device=device.value,
+            protocol=None if protocol is None else protocol.value, on_failure=on_failure, upload=upload, fresh=fresh,
+            memory_check=memory_check, require_gpu=require_gpu, jobs=jobs, patch=patch, margin=margin, overlap=overlap,
+            pictures=pictures, report=report, judged=judged, hu_offset=hu_offset, threads=threads, names=names,
+            as_json=as_json, series=tuple(series or ()), also=tuple(also or ()), part=part, cluster=cluster,
+            metrics=metrics, case_log=case_log,
+        )  # fmt: skip
+        code = Session(request).run()
+    raise typer.Exit(code)

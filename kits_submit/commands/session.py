@@ -13,33 +13,30 @@ from evaluation.cohort import score_pairs
 from evaluation.masks.geometry import check_same_grid
 from evaluation.tables.rows import write_report_rows
 from evaluation.tables.table import render, write_csv, write_json
-from kits_submit.batch.budget import Fit, check_fit
-from kits_submit.batch.fallback import Background, counts_as_failure
+from kits_submit.batch.fallback import counts_as_failure
 from kits_submit.batch.ledger import Ledger
 from kits_submit.batch.manifest import Provenance
 from kits_submit.batch.merge import shard_facts
-from kits_submit.batch.outcome import NO_KIDNEY, CaseResult
-from kits_submit.batch.runner import run_cases
+from kits_submit.batch.outcome import NO_KIDNEY
 from kits_submit.batch.shards import cases_of, listing_sha256
-from kits_submit.batch.watchers import Watchers
 from kits_submit.checks.parity import trust
 from kits_submit.commands.options import Names, OnFailure
 from kits_submit.commands.plan import patch_plan
 from kits_submit.commands.protocol import contradictions, protocol_for, refuse_unknown_labels, round_for
+from kits_submit.commands.segment import segment
 from kits_submit.commands.series import chosen
 from kits_submit.commands.views import Views
 from kits_submit.console import close, say, show, show_json, width
 from kits_submit.engine.model import load_model
-from kits_submit.engine.select import select_engine
+from kits_submit.engine.select import Selection, select_engine
 from kits_submit.errors import InputError, KitsError, batch_exit_code
 from kits_submit.files.cases import Case, find_cases, find_masks
 from kits_submit.files.left_out import left_out
 from kits_submit.files.output import SCORES, output_folder
 from kits_submit.files.parts import WHOLE, Part
-from kits_submit.files.targets import check_targets, name_error
+from kits_submit.files.targets import check_targets
 from kits_submit.files.upload import ARCHIVE, write_upload
 from kits_submit.files.volume import read_grid
-from kits_submit.report.progress import Progress
 from kits_submit.report.tables import case_table
 
 if TYPE_CHECKING:
@@ -78,6 +75,9 @@ class Request:
     series: tuple[str, ...] = ()
     also: tuple[str, ...] = ()
     part: Part = WHOLE
+    cluster: str | None = None
+    metrics: Path | None = None
+    case_log: Path | None = None
 
 
 class Session:
@@ -108,8 +108,7 @@ class Session:
         self._round = round_for(self._model.recipe.labels, request.judged, request.model)
         if self._truths:
             refuse_unknown_labels(self._model.recipe.labels, self._protocol, request.model)
-        selection = select_engine(request.device, self._model, require_gpu=request.require_gpu, threads=request.threads)
-        trust(selection, self._model)
+        selection = self._engine()
         plan = patch_plan(self._model.recipe, request.patch, request.margin, request.overlap)
         self._made_by = Provenance(self._model, selection, plan, request.hu_offset)
         self._views = Views(request.output, self._model, self._images, self._truths, request.hu_offset)
@@ -132,7 +131,7 @@ class Session:
                 fresh=request.fresh, part=request.part, more=self._shard_facts(),
             ) as ledger,
         ):  # fmt: skip
-            self._segment(ledger)
+            segment(request, self._cases, ledger, self._made_by)
             if request.pictures and not request.report:
                 self._views.draw(ledger, self._masks(ledger))
             return self._conclude(ledger)
@@ -148,38 +147,16 @@ class Session:
         made_by = hashlib.sha256(self._made_by.key.encode()).hexdigest()
         return {} if part.is_whole else shard_facts(part, made_by, listing_sha256(self._listed))
 
-    def _segment(self, ledger: Ledger) -> None:
-        """Run the cases that the ledger does not hold yet and that fit into memory; it has every result then."""
-        kept = {result.case for result in ledger.results}
-        if kept:
-            say(
-                f"kept: {len(kept)} of {len(self._cases)} cases, done before from the same input by the same model "
-                "(--fresh does them again)"
-            )
-        waiting = [case for case in self._cases if case.case_id not in kept]
-        fit = check_fit(waiting, self._model.recipe) if self._request.memory_check else Fit([], [])
-        for line in fit.tight:
-            say(f"note: {line}")
-        wants_masks = self._request.on_failure is OnFailure.background
-        amend = Background(self._cases, self._request.output) if wants_masks else None
-        with Progress(len(waiting)) as progress:
-            watcher = Watchers(ledger, progress)
-            refused = [*fit.refused, *self._unnameable(waiting)]
-            for result in refused:
-                watcher.case_ended(result if amend is None else amend(result))
-            impossible = {result.case for result in refused}
-            fitting = [case for case in waiting if case.case_id not in impossible]
-            if fitting:
-                by = self._made_by
-                run_cases(
-                    fitting, self._request.output, by.model, by.selection, watcher,
-                    plan=by.plan, jobs=self._request.jobs, amend=amend, hu_offset=by.hu_offset,
-                    also=self._request.also,
-                )  # fmt: skip
+    def _engine(self) -> Selection:
+        """What computes here; on a cluster that is each worker's own."""
+        request = self._request
+        if request.cluster is not None:
+            from kits_submit.batch.cluster.drive import Elsewhere
 
-    def _unnameable(self, cases: Sequence[Case]) -> list[CaseResult]:
-        errors = [(case, name_error(case, self._request.output)) for case in cases]
-        return [CaseResult(c.case_id, "failed", str(error), error.exit_code) for c, error in errors if error]
+            return Selection(Elsewhere())
+        selection = select_engine(request.device, self._model, require_gpu=request.require_gpu, threads=request.threads)
+        trust(selection, self._model)
+        return selection
 
     def _report(self, ledger: Ledger, report: Report | None) -> list[Failure]:
         """Write the page; its failure, where it has one."""

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import IO
 
 from kits_submit.errors import VolumeError
+from kits_submit.mounts import mount_of
 
 _HEAD_BYTES = 2048
 _GZIP = b"\x1f\x8b"
@@ -69,7 +70,8 @@ def open_content(path: Path) -> Iterator[Content]:
     """
     from isal import igzip
 
-    with path.open("rb") as raw:
+    mount = mount_of(path)
+    with path.open("rb") if mount is None else mount.open(path) as raw:
         stream: IO[bytes] = raw
         head, layers = raw.read(_HEAD_BYTES), 0
         if not head:

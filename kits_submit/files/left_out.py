@@ -6,7 +6,7 @@ import os
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
-from kits_submit.errors import InputError
+from kits_submit.errors import InputError, shown
 from kits_submit.files.cases import Case, enter
 from kits_submit.files.dicom.discover import SUFFIX as SERIES
 from kits_submit.files.names import kind, stem
@@ -40,7 +40,7 @@ def left_out(source: Path, output: Path, cases: Sequence[Case], labels: Collecti
     if not rest:
         return ""
     more = f" and {len(rest) - _SHOWN} more" if len(rest) > _SHOWN else ""
-    return f"{len(rest)} in {folder} taken for no case: {', '.join(rest[:_SHOWN])}{more}"
+    return f"{len(rest)} in {shown(folder)} taken for no case: {', '.join(rest[:_SHOWN])}{more}"
 
 
 def _is_known(entry: Path, output: Path) -> bool:

@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from kits_submit.atomic import remove_unheld
+from kits_submit.atomic import remove, remove_unheld
 from kits_submit.errors import OutputError
 from kits_submit.files.cases import GRAND_CHALLENGE_MASKS
 from kits_submit.files.parts import WHOLE, Part
@@ -102,7 +102,7 @@ def _prepare(folder: Path, manifest: str) -> None:
                 remove_unheld(inside.glob(f".{name}.????????.part"))
         for name in ours:
             if name != manifest:
-                (folder / name).unlink(missing_ok=True)
+                remove(folder / name)
     except OSError as error:
         raise _unwritable(folder, error) from None
 

@@ -6,10 +6,11 @@ import zipfile
 from collections.abc import Collection
 from pathlib import Path
 
-from kits_submit.atomic import replacing
+from kits_submit.atomic import remove, replacing
 from kits_submit.errors import InputError
 from kits_submit.files.cases import prediction_name
 from kits_submit.files.rounds import ROUNDS, Round
+from kits_submit.mounts import read_bytes
 
 ARCHIVE = "predictions.zip"
 _SHOWN = 5
@@ -29,7 +30,7 @@ def write_upload(folder: Path, failed: Collection[str], judged: Round = ROUNDS["
     missing = [judged.mask_name(case) for case, mask in masks.items() if case in failed or not mask.is_file()]
     path = folder / ARCHIVE
     if missing:
-        path.unlink(missing_ok=True)
+        remove(path)
         more = f" and {len(missing) - _SHOWN} more" if len(missing) > _SHOWN else ""
         raise InputError(
             f"{len(missing)} of {judged.name}'s {len(masks)} masks are missing: {', '.join(missing[:_SHOWN])}{more}",
@@ -38,5 +39,5 @@ def write_upload(folder: Path, failed: Collection[str], judged: Round = ROUNDS["
         )
     with replacing(path) as raw, zipfile.ZipFile(raw, "w", zipfile.ZIP_STORED) as archive:
         for case, mask in masks.items():
-            archive.writestr(zipfile.ZipInfo(judged.mask_name(case)), mask.read_bytes())
+            archive.writestr(zipfile.ZipInfo(judged.mask_name(case)), read_bytes(mask))
     return path

@@ -11,6 +11,7 @@ from multiprocessing.connection import wait
 from typing import TypeVar
 
 from kits_submit.machine.limits import free_memory
+from kits_submit.mounts import Mount, add, all_mounts
 
 MEMORY_SHARE = 0.8  # of what is free
 
@@ -33,7 +34,9 @@ def in_processes(work: Callable[[_Item], _Result], items: Sequence[_Item], jobs:
     jobs = min(jobs, len(items))
     if jobs > 1:
         try:
-            with ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), initializer=_follow_parent) as pool:
+            with ProcessPoolExecutor(
+                jobs, mp_context=get_context("spawn"), initializer=_follow_parent, initargs=(all_mounts(),)
+            ) as pool:
                 try:
                     for result in pool.map(work, items):
                         yield result
@@ -60,8 +63,10 @@ def jobs_in_memory(needs_bytes: Sequence[int]) -> int:
     return max(1, jobs)
 
 
-def _follow_parent() -> None:
+def _follow_parent(mounts: Sequence[Mount]) -> None:
     """Ctrl-C reaches every process of a terminal; only the first answers it. Where that one is killed, so is this."""
+    for mount in mounts:
+        add(mount)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = parent_process()
     if parent is not None:
