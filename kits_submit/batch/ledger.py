@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -24,6 +24,7 @@ from kits_submit.errors import OutputError
 from kits_submit.files.cases import Case
 from kits_submit.files.dicom.discover import SUFFIX as SERIES
 from kits_submit.files.dicom.discover import series_content
+from kits_submit.files.dicom.objects import ALSO, beside
 from kits_submit.files.output import MANIFEST
 
 _State = tuple[int, int, int]  # of a file: inode, size, time of change
@@ -37,9 +38,19 @@ class Ledger(Watcher):
     Args:
         output: the folder that holds `run.json` and the masks.
         fresh: forget what an earlier run did.
+        also: what stands beside the mask of a DICOM series: kinds of `kits_submit.files.dicom.objects.ALSO`.
     """
 
-    def __init__(self, cases: Sequence[Case], output: Path, provenance: Provenance, *, fresh: bool = False) -> None:
+    def __init__(
+        self,
+        cases: Sequence[Case],
+        output: Path,
+        provenance: Provenance,
+        *,
+        fresh: bool = False,
+        also: Collection[str] = (),
+    ) -> None:
+        self._also = also
         self._cases = {case.case_id: case for case in cases}
         self._output = output
         self._provenance = provenance
@@ -118,35 +129,52 @@ class Ledger(Watcher):
                 continue
             proof = self._proof(case)
             result = result_of_entry(entry)
-            if result and proof and all(entry.get(name) == value for name, value in proof.items()):
+            also = {**_also_of(entry), **proof.get("also", {})}
+            told = {**entry, "also": {kind: content for kind, content in _also_of(entry).items() if kind in self._also}}
+            if result and proof and all(told.get(name) == value for name, value in proof.items()):
                 self._results[case] = result
-                picture = entry.get("picture")
-                self._beside[case] = {**proof, "kept": True, **({"picture": picture} if picture else {})}
+                more = {name: value for name, value in (("picture", entry.get("picture")), ("also", also)) if value}
+                self._beside[case] = {**proof, "kept": True, **more}
 
     def _remove_stale(self, case: str, *, with_mask: bool) -> None:
         """Only what an earlier run of this program says that it wrote."""
         earlier, image = self._earlier.get(case, {}), self._cases[case].image
         stale = [earlier.get("picture")]
-        if with_mask and image is not None and earlier.get("prediction"):
-            stale.append(str(self._cases[case].target))
+        if image is not None and earlier.get("prediction"):
+            target = self._cases[case].target
+            written = self._also if not with_mask else ()
+            stale += [str(beside(target, kind)) for kind in ALSO if kind in _also_of(earlier) and kind not in written]
+            stale += [str(target)] if with_mask else []
         for name in stale:
             if isinstance(name, str):
                 with suppress(OSError):
                     (self._output / name).unlink(missing_ok=True)
 
-    def _proof(self, case: str) -> Mapping[str, str]:
-        """`key` and `mask_sha256`; empty where a file cannot be read or the input changed since this run began."""
+    def _proof(self, case: str) -> Mapping[str, Any]:
+        """`key`, `mask_sha256`, and `also` of what stands beside.
+
+        Empty where a file cannot be read or the input changed since this run began.
+        """
         image = self._cases[case].image
         if image is None or self._states[case] is None:
             return {}
         try:
             content = series_content(image) if image.suffix == SERIES else _sha256(image)
-            mask = _sha256(self._output / self._cases[case].target)
+            target = self._output / self._cases[case].target
+            mask = _sha256(target)
+            kinds = self._also if image.suffix == SERIES else ()
+            also = {kind: _sha256(beside(target, kind)) for kind in kinds}
         except OSError:
             return {}
         if _state(image) != self._states[case]:
             return {}
-        return {"key": hashlib.sha256(f"{content} {self._provenance.key}".encode()).hexdigest(), "mask_sha256": mask}
+        key = hashlib.sha256(f"{content} {self._provenance.key}".encode()).hexdigest()
+        return {"key": key, "mask_sha256": mask, **({"also": also} if also else {})}
+
+
+def _also_of(entry: Mapping[str, Any]) -> dict[str, Any]:
+    also = entry.get("also")
+    return also if isinstance(also, dict) else {}
 
 
 def _state(path: Path | None) -> _State | str | None:

@@ -120,7 +120,7 @@ class Session:
         summaries = (*(SCORES if self._truths else ()), *((ARCHIVE,) if request.upload else ()))
         with (
             output_folder(request.output, summaries),
-            Ledger(self._cases, request.output, self._made_by, fresh=request.fresh) as ledger,
+            Ledger(self._cases, request.output, self._made_by, fresh=request.fresh, also=request.also) as ledger,
         ):
             self._segment(ledger)
             if request.pictures and not request.report:
