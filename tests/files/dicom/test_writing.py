@@ -20,11 +20,12 @@ from pydicom.dataset import Dataset
 
 from kits_submit.errors import GeometryError, LabelError
 from kits_submit.files.cases import find_cases, find_masks
-from kits_submit.files.dicom.codes import Maker
+from kits_submit.files.dicom.codes import ALTERED, KIDNEY, STRUCTURE, TYPES, Maker, role_of
 from kits_submit.files.dicom.contours import filled
 from kits_submit.files.dicom.outlines import outlines
 from kits_submit.files.masks import write_mask
 from kits_submit.files.volume import read_grid, read_labels
+from kits_submit.labels import Role
 from kits_submit.types import Labels
 from tests.conftest import write_threshold_model
 from tests.files.dicom.exports import block_hu, files_of, write_series
@@ -290,6 +291,24 @@ def test_a_ring_is_one_polygon_with_a_channel() -> None:
         [-0.5, -0.5], [2.5, -0.5], [2.5, 2.5], [-0.5, 2.5], [-0.5, 0.75],
         [0.5, 0.75], [0.5, 1.5], [1.5, 1.5], [1.5, 0.5], [0.5, 0.5], [0.5, 0.75], [-0.5, 0.75],
     ]  # fmt: skip
+
+
+def test_codes_are_those_of_the_standards_tables() -> None:
+    """PS3.16 CID 7150 (categories) and 7151 (property types), as pydicom carries them; the volume's of CID 7469."""
+    from pydicom.sr.codedict import codes
+
+    for coded, keyword, table in (
+        (KIDNEY, "Kidney", codes.cid7151), (TYPES[Role.KIDNEY], "Kidney", codes.cid7151),
+        (TYPES[Role.TUMOR], "Neoplasm", codes.cid7151), (TYPES[Role.CYST], "Cyst", codes.cid7151),
+        (TYPES[Role.OTHER], "Tissue", codes.cid7150), (STRUCTURE, "AnatomicalStructure", codes.cid7150),
+        (ALTERED, "MorphologicallyAbnormalStructure", codes.cid7150),
+        (("118565006", "Volume"), "Volume", codes.cid7469),
+    ):  # fmt: skip
+        held = getattr(table, keyword)
+        assert (held.value, held.scheme_designator, held.meaning) == (coded[0], "SCT", coded[1])
+    assert (codes.SCT.Mass.value, codes.SCT.RenalCellCarcinoma.value) == ("4147007", "702391001")
+    for code in ("4147007", "702391001", "126880001", "108369006"):
+        assert role_of(code, "anything") is Role.TUMOR
 
 
 def test_a_triangle_is_filled_by_centres() -> None:
