@@ -11,7 +11,7 @@ Of a part of a run (`--shard`) the files are the part's own, and `kits_submit.ba
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -24,6 +24,7 @@ from kits_submit.batch.outcome import CaseResult, Watcher, result_of_entry
 from kits_submit.batch.proof import Prover, first_state
 from kits_submit.errors import OutputError
 from kits_submit.files.cases import Case
+from kits_submit.files.dicom.objects import ALSO, beside
 from kits_submit.files.output import JOURNAL, MANIFEST
 from kits_submit.files.parts import WHOLE, Part
 
@@ -38,6 +39,7 @@ class Ledger(Watcher):
         fresh: forget what an earlier run did.
         part: of a run, whose cases these are.
         more: what else `run.json` tells.
+        also: what stands beside the mask of a DICOM series: kinds of `kits_submit.files.dicom.objects.ALSO`.
     """
 
     def __init__(
@@ -49,11 +51,13 @@ class Ledger(Watcher):
         fresh: bool = False,
         part: Part = WHOLE,
         more: Mapping[str, Any] | None = None,
+        also: Collection[str] = (),
     ) -> None:
+        self._also = also
         self._cases = {case.case_id: case for case in cases}
         self._output, self._part, self._more = output, part, dict(more or {})
         self._provenance = provenance
-        self._prover = Prover(output, provenance.key)
+        self._prover = Prover(output, provenance.key, tuple(also))
         self._journal = Journal(output, part.named(JOURNAL))
         self._states = {case.case_id: first_state(case.image) for case in cases}
         self._results: dict[str, CaseResult] = {}
@@ -93,7 +97,7 @@ class Ledger(Watcher):
         """Record it, with its proof or not at all; what an earlier run left of a case that is not done now goes."""
         self.record(result, self._proof(result.case) if result.status == "done" else {})
 
-    def record(self, result: CaseResult, proof: Mapping[str, str]) -> None:
+    def record(self, result: CaseResult, proof: Mapping[str, Any]) -> None:
         """As `case_ended`, of a case whose proof is known."""
         ended = time.time()
         case = result.case
@@ -138,21 +142,31 @@ class Ledger(Watcher):
                 continue
             proof = self._proof(case)
             result = result_of_entry(entry)
-            if result and proof and all(entry.get(name) == value for name, value in proof.items()):
+            also = {**_also_of(entry), **proof.get("also", {})}
+            told = {**entry, "also": {kind: content for kind, content in _also_of(entry).items() if kind in self._also}}
+            if result and proof and all(told.get(name) == value for name, value in proof.items()):
                 self._results[case] = result
-                picture = entry.get("picture")
-                self._beside[case] = {**proof, "kept": True, **({"picture": picture} if picture else {})}
+                more = {name: value for name, value in (("picture", entry.get("picture")), ("also", also)) if value}
+                self._beside[case] = {**proof, "kept": True, **more}
 
     def _remove_stale(self, case: str, *, with_mask: bool) -> None:
         """Only what an earlier run of this program says that it wrote."""
         earlier, image = self._earlier.get(case, {}), self._cases[case].image
         stale = [earlier.get("picture")]
-        if with_mask and image is not None and earlier.get("prediction"):
-            stale.append(str(self._cases[case].target))
+        if image is not None and earlier.get("prediction"):
+            target = self._cases[case].target
+            written = self._also if not with_mask else ()
+            stale += [str(beside(target, kind)) for kind in ALSO if kind in _also_of(earlier) and kind not in written]
+            stale += [str(target)] if with_mask else []
         for name in stale:
             if isinstance(name, str):
                 with suppress(OSError, OutputError):
                     remove(self._output / name)
 
-    def _proof(self, case: str) -> Mapping[str, str]:
+    def _proof(self, case: str) -> Mapping[str, Any]:
         return self._prover.proof(self._cases[case], self._states[case])
+
+
+def _also_of(entry: Mapping[str, Any]) -> dict[str, Any]:
+    also = entry.get("also")
+    return also if isinstance(also, dict) else {}

@@ -5,11 +5,13 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from kits_submit.errors import KitsError
 from kits_submit.files.cases import Case
 from kits_submit.files.dicom.discover import SUFFIX as SERIES
 from kits_submit.files.dicom.discover import series_content
+from kits_submit.files.dicom.objects import beside
 from kits_submit.mounts import mount_of
 
 State = tuple[int, int, int] | str  # of a file: inode, size, time of change; of a DICOM series its content
@@ -17,26 +19,35 @@ State = tuple[int, int, int] | str  # of a file: inode, size, time of change; of
 
 @dataclass(frozen=True)
 class Prover:
-    """- `output`: the folder of the masks. `made_by`: two runs of one value make the same mask of the same image."""
+    """- `output`: the folder of the masks. `made_by`: two runs of one value make the same mask of the same image.
+    - `also`: what stands beside the mask of a DICOM series (`files.dicom.objects.ALSO`).
+    """
 
     output: Path
     made_by: str
+    also: tuple[str, ...] = ()
 
-    def proof(self, case: Case, state: State | None) -> dict[str, str]:
-        """`key` and `mask_sha256`; empty where a file cannot be read, or the image is no more in `state`."""
+    def proof(self, case: Case, state: State | None) -> dict[str, Any]:
+        """`key`, `mask_sha256`, and `also` of what stands beside.
+
+        Empty where a file cannot be read, or the image is no more in `state`.
+        """
         image = case.image
         if image is None or state is None:
             return {}
         try:
             content = series_content(image) if image.suffix == SERIES else _content(image)
-            mask = _content(self.output / case.target)
+            target = self.output / case.target
+            mask = _content(target)
+            kinds = self.also if image.suffix == SERIES else ()
+            also = {one: _content(beside(target, one)) for one in kinds}
             if state_of(image) != state:
                 return {}
         except (OSError, KitsError):
             return {}
         key = hashlib.sha256(f"{content} {self.made_by}".encode()).hexdigest()
         kind = "mask_sha256" if mount_of(self.output) is None else "mask_etag"
-        return {"key": key, kind: mask}
+        return {"key": key, kind: mask, **({"also": also} if also else {})}
 
 
 def first_state(image: Path | None) -> State | None:

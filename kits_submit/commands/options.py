@@ -61,3 +61,4 @@ class Also(StrEnum):
     nifti = "nifti"
     labelmap = "labelmap"
     sr = "sr"
+    rtstruct = "rtstruct"

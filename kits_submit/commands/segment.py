@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from kits_submit.batch.budget import Fit, check_fit
 from kits_submit.batch.fallback import Background
@@ -86,7 +86,7 @@ def _elsewhere(
     from kits_submit.batch.cluster.drive import run_on_cluster
     from kits_submit.batch.cluster.work import Work
 
-    def tell(result: CaseResult, proof: dict[str, str]) -> None:
+    def tell(result: CaseResult, proof: dict[str, Any]) -> None:
         amended = amend(result) if amend is not None and result.status == "failed" else result
         ledger.record(amended, proof)
         for note in amended.notes:

@@ -128,7 +128,7 @@ class Session:
             output_folder(request.output, summaries, request.part),
             Ledger(
                 self._cases, request.output, self._made_by,
-                fresh=request.fresh, part=request.part, more=self._shard_facts(),
+                fresh=request.fresh, part=request.part, more=self._shard_facts(), also=request.also,
             ) as ledger,
         ):  # fmt: skip
             segment(request, self._cases, ledger, self._made_by)

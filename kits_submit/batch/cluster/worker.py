@@ -9,6 +9,7 @@ import threading
 import time
 import uuid
 from concurrent.futures import Future
+from typing import Any
 
 from kits_submit import __version__
 from kits_submit.batch.cluster.work import Ready, Work
@@ -23,7 +24,7 @@ from kits_submit.files.cases import Case
 from kits_submit.files.output import JOURNAL
 from kits_submit.mounts import add, mount_of
 
-Done = tuple[CaseResult, dict[str, str]]  # a result and its proof
+Done = tuple[CaseResult, dict[str, Any]]  # a result and its proof
 
 
 class Worker(Watcher):
@@ -34,7 +35,7 @@ class Worker(Watcher):
         self._waiting: queue.Queue[Case] = queue.Queue()
         self._asked: dict[str, tuple[Case, State | None, Future[Done]]] = {}
         self._started: dict[str, float] = {}
-        self._prover = Prover(work.output, work.made_by)
+        self._prover = Prover(work.output, work.made_by, work.also)
         for mount in work.mounts:
             add(mount)
         self._journal = Journal(work.output, _journal_name(work))

@@ -1,10 +1,11 @@
 """What a segment or a region of interest is to KiTS, by its code or by its name; and how we code ours.
 
-| role   | written as (SNOMED CT, PS3.16 CID 7159, 4031)     | read from besides                                     |
+| role   | written as (SNOMED CT, PS3.16 CID 7150, 7151)     | read from besides                                     |
 |--------|---------------------------------------------------|-------------------------------------------------------|
 | kidney | 64033007 Kidney                                   | names with kidney, ren, niere                         |
-| tumor  | 108369006 Neoplasm, in region 64033007 Kidney     | 126880001 Neoplasm of kidney, 4147007 Mass; tumor, ...|
-| cyst   | 367643001 Cyst, in region 64033007 Kidney         | 722223000 Cyst of kidney, names with cyst, zyste      |
+| tumor  | 108369006 Neoplasm, in region 64033007 Kidney     | 126880001 Neoplasm of kidney, 4147007 Mass,           |
+|        |                                                   | 702391001 Renal cell carcinoma; names with tumor, ... |
+| cyst   | 367643001 Cyst, in region 64033007 Kidney         | names with cyst, zyste                                |
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ Coded = tuple[str, str]  # SNOMED CT's number, and its meaning
 
 KIDNEY: Coded = ("64033007", "Kidney")
 STRUCTURE: Coded = ("91723000", "Anatomical Structure")
-ALTERED: Coded = ("49755003", "Morphologically Altered Structure")
+ALTERED: Coded = ("49755003", "Morphologically Abnormal Structure")
 TYPES: dict[Role, Coded] = {
     Role.KIDNEY: KIDNEY,
     Role.TUMOR: ("108369006", "Neoplasm"),
@@ -27,7 +28,7 @@ TYPES: dict[Role, Coded] = {
 }
 _READ = {
     "64033007": Role.KIDNEY, "108369006": Role.TUMOR, "126880001": Role.TUMOR, "4147007": Role.TUMOR,
-    "367643001": Role.CYST, "722223000": Role.CYST,
+    "702391001": Role.TUMOR, "367643001": Role.CYST,
 }  # fmt: skip
 _NAMES = (
     (Role.CYST, r"cyst|zyste"),

@@ -125,7 +125,7 @@ def label_files(source: Path) -> list[tuple[str, Path]]:
         if series.facts.modality not in ("SEG", "RTSTRUCT"):
             continue
         for place in dict.fromkeys(one.place for one in series.slices):
-            if place.member or place.file.name.endswith((".labelmap.dcm", ".sr.dcm")):
+            if place.member or place.file.name.endswith((".labelmap.dcm", ".sr.dcm", ".rtstruct.dcm")):
                 continue
             ours = re.fullmatch(r"prediction_(.+)\.dcm", place.file.name)
             header = read_header(place)

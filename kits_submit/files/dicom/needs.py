@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import logging
+import warnings
 from functools import cache
 from types import ModuleType
 
@@ -27,4 +28,7 @@ def need(name: str = "pydicom") -> ModuleType:
     config = importlib.import_module("pydicom.config")
     config.settings.reading_validation_mode = config.IGNORE
     logging.getLogger(pydicom.__name__).setLevel(logging.CRITICAL)
+    warnings.filterwarnings(
+        "ignore", module=r"pydicom|highdicom"
+    )  # some name the file, which may be called as a patient
     return module

@@ -11,18 +11,26 @@ from kits_submit.files.dicom.codes import Maker
 from kits_submit.files.dicom.report import write_report
 from kits_submit.files.dicom.seg import write_seg
 from kits_submit.files.dicom.stack import SeriesHeader, unshifted
+from kits_submit.files.dicom.structures import write_structures
 from kits_submit.files.nifti import write_nifti
 from kits_submit.types import Array
 
 _SILENCED = threading.Lock()  # filters of warnings are the process's own, and are put back in turn
-ALSO = ("nifti", "labelmap", "sr")
+_SUFFIXES = {"nifti": ".nii.gz", "labelmap": ".labelmap.dcm", "sr": ".sr.dcm", "rtstruct": ".rtstruct.dcm"}
+ALSO = tuple(_SUFFIXES)
+
+
+def beside(path: Path, kind: str) -> Path:
+    """The file of a kind of `ALSO` that stands beside a Segmentation."""
+    return path.with_suffix(_SUFFIXES[kind])
 
 
 def write_objects(path: Path, stored: Array, header: SeriesHeader, maker: Maker, also: Collection[str] = ()) -> None:
     """Write a uint8 label map of the series' grid (column, row, slice).
 
     - `path`, `NAME.dcm`: the Segmentation; `nifti`: `NAME.nii.gz`; `labelmap`: `NAME.labelmap.dcm`, a Segmentation of
-      class numbers; `sr`: `NAME.sr.dcm`, a Structured Report with the volumes.
+      class numbers; `sr`: `NAME.sr.dcm`, a Structured Report with the volumes; `rtstruct`: `NAME.rtstruct.dcm`, an RT
+      Structure Set.
 
     Raises:
         GeometryError: as `write_seg`.
@@ -38,9 +46,11 @@ def _write(path: Path, stored: Array, header: SeriesHeader, maker: Maker, also: 
     if layout.tilt_degrees:
         stored = unshifted(stored, layout.shifts, layout.slices[0].shape[0])
     if "nifti" in also:
-        write_nifti(path.with_suffix(".nii.gz"), stored, header.nifti(), stored.shape)
+        write_nifti(beside(path, "nifti"), stored, header.nifti(), stored.shape)
     if "labelmap" in also:
-        write_seg(path.with_suffix(".labelmap.dcm"), stored, header, maker, label_map=True)
+        write_seg(beside(path, "labelmap"), stored, header, maker, label_map=True)
     segmentation = write_seg(path, stored, header, maker)
+    if "rtstruct" in also:
+        write_structures(beside(path, "rtstruct"), stored, header, maker)
     if "sr" in also:
-        write_report(path.with_suffix(".sr.dcm"), segmentation, stored, header, maker)
+        write_report(beside(path, "sr"), segmentation, stored, header, maker)

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kits_submit.errors import VolumeError, first_line
+from kits_submit.files.dicom.extended import decode_extended, is_extended
 from kits_submit.files.dicom.geometry import named
 from kits_submit.files.dicom.headers import Place, Slice
 from kits_submit.files.dicom.needs import EXTRA, need
@@ -74,8 +75,11 @@ def _decoded(one: Slice, slices: Sequence[Slice]) -> Array:
         dataset = _dataset(one.place) if one.frame is not None else _read(one.place)
         if "PixelData" not in dataset:
             raise VolumeError(f"{named(one, slices)} has no pixel data", fix=_AGAIN)
-        if one.frame is None:
-            decoded: Array = dataset.pixel_array
+        decoded: Array
+        if is_extended(one):
+            decoded = decode_extended(dataset, one)
+        elif one.frame is None:
+            decoded = dataset.pixel_array
         else:
             decoded = need("pydicom.pixels").pixel_array(dataset, index=one.frame)
     except VolumeError:

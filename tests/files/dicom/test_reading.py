@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import tomllib
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from kits_submit.errors import GeometryError, InputError, KitsError, VolumeError
 from kits_submit.files.cases import find_cases
 from kits_submit.files.dicom.discover import discover
 from kits_submit.files.volume import open_planes, read_volume
-from tests.conftest import present
+from tests.conftest import ROOT, present
 from tests.files.dicom.exports import PATIENT, SPACING, block_hu, files_of, rewritten, write_series
 
 
@@ -127,6 +128,33 @@ def test_transcoded_by_others(tmp_path: Path, command: str) -> None:
     for path in files_of(write_series(tmp_path / "in")):
         subprocess.run([tool, *options, str(path), str(out / path.name)], check=True, capture_output=True)
     np.testing.assert_array_equal(read(out), canonical())
+
+
+@pytest.mark.parametrize(
+    ("command", "within_hu"),
+    [("dcmcjpeg +ee +q 95", 60), ("dcmcjpls +en", 8), ("gdcmconv --j2k --irreversible -q 40", 60)],
+)
+def test_lossy(tmp_path: Path, command: str, within_hu: float) -> None:
+    """Extended JPEG of 12 bits, near-lossless JPEG-LS, lossy JPEG 2000: read, and near."""
+    tool, *options = command.split()
+    if shutil.which(tool) is None:
+        pytest.skip(f"needs {tool} (dcmtk or libgdcm-tools)")
+    out = tmp_path / "out"
+    out.mkdir()
+    for path in files_of(write_series(tmp_path / "in")):
+        subprocess.run([tool, *options, str(path), str(out / path.name)], check=True, capture_output=True)
+    np.testing.assert_allclose(read(out), canonical(), atol=within_hu)
+
+
+def test_a_decoder_of_every_jpeg_is_in_the_extra_and_none_is_under_the_gpl() -> None:
+    from pydicom.pixels.decoders.base import _PIXEL_DATA_DECODERS
+
+    compressed = [name for name in _PIXEL_DATA_DECODERS if name.is_compressed and not name.is_deflated]
+    assert len(compressed) >= 12
+    for name in compressed:
+        assert _PIXEL_DATA_DECODERS[name][0].is_available, name.name
+    extra = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]["dicom"]
+    assert not any(need.startswith("pylibjpeg-libjpeg") for need in extra)
 
 
 def test_multi_frame(tmp_path: Path) -> None:

@@ -14,14 +14,18 @@ import pytest
 pytest.importorskip("highdicom", reason="needs the extra dicom")
 
 import pydicom
+from hypothesis import given
+from hypothesis import strategies as st
 from pydicom.dataset import Dataset
 
 from kits_submit.errors import GeometryError, LabelError
 from kits_submit.files.cases import find_cases, find_masks
-from kits_submit.files.dicom.codes import Maker
+from kits_submit.files.dicom.codes import ALTERED, KIDNEY, STRUCTURE, TYPES, Maker, role_of
 from kits_submit.files.dicom.contours import filled
+from kits_submit.files.dicom.outlines import outlines
 from kits_submit.files.masks import write_mask
 from kits_submit.files.volume import read_grid, read_labels
+from kits_submit.labels import Role
 from kits_submit.types import Labels
 from tests.conftest import write_threshold_model
 from tests.files.dicom.exports import block_hu, files_of, write_series
@@ -46,7 +50,7 @@ def written(folder: Path, source: Path, also: tuple[str, ...] = ()) -> Path:
 
 @pytest.fixture
 def seg(tmp_path: Path) -> Path:
-    return written(tmp_path, write_series(tmp_path / "ct"), ("nifti", "labelmap", "sr"))
+    return written(tmp_path, write_series(tmp_path / "ct"), ("nifti", "labelmap", "sr", "rtstruct"))
 
 
 def as_stored() -> Labels:
@@ -91,7 +95,7 @@ def test_simpleitk_reads_it_back(seg: Path) -> None:
     np.testing.assert_array_equal(placed(frames, pydicom.dcmread(seg)), as_stored())
 
 
-@pytest.mark.parametrize("suffix", [".dcm", ".sr.dcm"])
+@pytest.mark.parametrize("suffix", [".dcm", ".sr.dcm", ".rtstruct.dcm"])
 def test_dciodvfy_has_no_error(seg: Path, suffix: str) -> None:
     """It does not inflate, so it is given the same object uncompressed."""
     if shutil.which("dciodvfy") is None or shutil.which("dcmconv") is None:
@@ -105,7 +109,8 @@ def test_dciodvfy_has_no_error(seg: Path, suffix: str) -> None:
 def test_dcmtk_reads_seg_and_report(seg: Path) -> None:
     if shutil.which("dsr2html") is None:
         pytest.skip("needs dcmdump and dsr2html (dcmtk)")
-    subprocess.run(["dcmdump", seg], check=True, capture_output=True)
+    for suffix in (".dcm", ".labelmap.dcm", ".rtstruct.dcm"):
+        subprocess.run(["dcmdump", seg.with_suffix(suffix)], check=True, capture_output=True)
     page = subprocess.run(["dsr2html", seg.with_suffix(".sr.dcm")], check=True, capture_output=True, text=True).stdout
     tumor_ml = int((mask() == 2).sum()) * 2.0 * 0.9 * 0.8 / 1000
     assert f"{tumor_ml:.4f}".rstrip("0") in page
@@ -227,6 +232,85 @@ def test_structure_set_of_other_organs_or_without_its_series(tmp_path: Path) -> 
         read_labels(path)
 
 
+def test_our_own_structure_set_has_the_same_voxels(seg: Path) -> None:
+    """Read as labels, and by matplotlib's rule of what lies inside a path."""
+    from matplotlib.path import Path as Outline
+
+    shutil.copy(seg.with_suffix(".rtstruct.dcm"), seg.parent / "ct" / "rs.dcm")
+    np.testing.assert_array_equal(read_labels(seg.parent / "ct" / "rs.dcm").voxels, mask())
+    ds = pydicom.dcmread(seg.with_suffix(".rtstruct.dcm"))
+    assert [roi.ROIName for roi in ds.StructureSetROISequence] == ["kidney", "tumor", "cyst"]
+    found = np.zeros((6, 40, 48), np.uint8)
+    centres = np.stack(np.meshgrid(np.arange(48) * 0.8 - 10, np.arange(40) * 0.9 - 20), axis=-1).reshape(-1, 2)
+    for roi in ds.ROIContourSequence:
+        for contour in roi.ContourSequence:
+            points = np.reshape(np.asarray(contour.ContourData, float), (-1, 3))
+            inside = Outline(points[:, :2]).contains_points(centres).reshape(40, 48)
+            found[round((points[0, 2] - 30) / 2)][inside] = roi.ReferencedROINumber
+    np.testing.assert_array_equal(found, as_stored())
+
+
+def test_a_structure_set_of_an_empty_mask_has_regions_without_contours(tmp_path: Path) -> None:
+    source = write_series(tmp_path / "ct", tilt_degrees=12)
+    (case,) = find_cases(source)
+    assert case.image is not None
+    grid = read_grid(case.image)
+    write_mask(tmp_path / "x.dcm", np.zeros(grid.shape, np.uint8), grid, Maker(), ("rtstruct",))
+    assert not read_labels(tmp_path / "x.rtstruct.dcm").voxels.any()
+
+
+def test_a_tilted_series_structure_set_lies_on_its_slices(tmp_path: Path) -> None:
+    source = write_series(tmp_path / "ct", tilt_degrees=-17)
+    (case,) = find_cases(source)
+    assert case.image is not None
+    grid = read_grid(case.image)
+    labels = np.zeros(grid.shape, np.uint8)
+    labels[1:, 12:20, 5:9] = 1
+    labels[2:4, 14:17, 6:8] = 2
+    write_mask(tmp_path / "x.dcm", labels, grid, Maker(), ("rtstruct",))
+    np.testing.assert_array_equal(
+        read_labels(tmp_path / "x.rtstruct.dcm").voxels, read_labels(tmp_path / "x.dcm").voxels
+    )
+
+
+@given(seed=st.integers(0, 10**6), shape=st.tuples(st.integers(1, 12), st.integers(1, 12)), share=st.floats(0, 1))
+def test_outlines_hold_the_voxels_that_they_were_drawn_around(seed: int, shape: tuple[int, int], share: float) -> None:
+    plane = np.random.default_rng(seed).random(shape) < share
+    found = np.zeros(shape, np.bool_)
+    for points in outlines(plane):
+        assert not (found & filled(points, shape)).any()
+        found |= filled(points, shape)
+    np.testing.assert_array_equal(found, plane)
+
+
+def test_a_ring_is_one_polygon_with_a_channel() -> None:
+    plane = np.ones((3, 3), np.bool_)
+    plane[1, 1] = False
+    (points,) = outlines(plane)
+    assert points.tolist() == [
+        [-0.5, -0.5], [2.5, -0.5], [2.5, 2.5], [-0.5, 2.5], [-0.5, 0.75],
+        [0.5, 0.75], [0.5, 1.5], [1.5, 1.5], [1.5, 0.5], [0.5, 0.5], [0.5, 0.75], [-0.5, 0.75],
+    ]  # fmt: skip
+
+
+def test_codes_are_those_of_the_standards_tables() -> None:
+    """PS3.16 CID 7150 (categories) and 7151 (property types), as pydicom carries them; the volume's of CID 7469."""
+    from pydicom.sr.codedict import codes
+
+    for coded, keyword, table in (
+        (KIDNEY, "Kidney", codes.cid7151), (TYPES[Role.KIDNEY], "Kidney", codes.cid7151),
+        (TYPES[Role.TUMOR], "Neoplasm", codes.cid7151), (TYPES[Role.CYST], "Cyst", codes.cid7151),
+        (TYPES[Role.OTHER], "Tissue", codes.cid7150), (STRUCTURE, "AnatomicalStructure", codes.cid7150),
+        (ALTERED, "MorphologicallyAbnormalStructure", codes.cid7150),
+        (("118565006", "Volume"), "Volume", codes.cid7469),
+    ):  # fmt: skip
+        held = getattr(table, keyword)
+        assert (held.value, held.scheme_designator, held.meaning) == (coded[0], "SCT", coded[1])
+    assert (codes.SCT.Mass.value, codes.SCT.RenalCellCarcinoma.value) == ("4147007", "702391001")
+    for code in ("4147007", "702391001", "126880001", "108369006"):
+        assert role_of(code, "anything") is Role.TUMOR
+
+
 def test_a_triangle_is_filled_by_centres() -> None:
     """Corners (0, 0), (4, 0), (0, 4): row r holds the columns below 4 - r."""
     inside = filled(np.array([(0.0, 0.0), (4.0, 0.0), (0.0, 4.0)]), (5, 6))
@@ -259,6 +343,29 @@ def test_run_tells_nothing_of_the_patient(tmp_path: Path, capfd: pytest.CaptureF
     np.testing.assert_array_equal(
         read_labels(out / f"prediction_{case}.dcm").voxels, read_labels(out / f"prediction_{case}.nii.gz").voxels
     )
+
+
+def test_what_stands_beside_a_mask_is_of_its_run(tmp_path: Path) -> None:
+    """Asked for later, it is made; with a mask that no run made again, it goes."""
+    from kits_submit.cli import main
+
+    source = write_series(tmp_path / "ct")
+    model = write_threshold_model(tmp_path / "m.onnx")
+    out = tmp_path / "out"
+
+    def run(*options: str) -> list[str]:
+        with pytest.raises(SystemExit):
+            main(["run", str(source), str(out), "--model", str(model), "--device", "cpu", *options])
+        return sorted(path.name.partition(".")[2] for path in out.glob("prediction_*"))
+
+    assert run() == ["dcm"]
+    assert run("--also", "sr", "--also", "rtstruct") == ["dcm", "rtstruct.dcm", "sr.dcm"]
+    assert json.loads((out / "run.json").read_text())["cases"][0].get("kept") is None
+    assert run("--also", "sr") == ["dcm", "rtstruct.dcm", "sr.dcm"]
+    assert json.loads((out / "run.json").read_text())["cases"][0]["kept"]
+    assert run("--fresh", "--also", "nifti") == ["dcm", "nii.gz"]
+    (source / "IM0003").write_bytes((source / "IM0003").read_bytes()[:-100])
+    assert run("--also", "nifti") == []
 
 
 def _localiser(k: int, ds: Any) -> None:
