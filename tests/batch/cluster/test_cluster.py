@@ -124,7 +124,7 @@ def test_a_run_that_is_stopped_keeps_what_its_workers_did(cluster, cases, model,
     monkeypatch.setattr("kits_submit.commands.segment.trust", slow(0.5))
 
     def stop() -> None:
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 300
         while len(list(tmp_path.glob("prediction_*"))) < 2 and time.monotonic() < deadline:
             time.sleep(0.05)
         os.kill(os.getpid(), signal.SIGTERM)
@@ -238,7 +238,7 @@ def test_a_worker_that_is_killed_and_a_node_that_leaves_lose_nothing(
     node = cluster.add_node(**NODE)
 
     def leave() -> None:
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 300
         while len(list(out.glob("prediction_*"))) < 2 and time.monotonic() < deadline:
             time.sleep(0.05)
         cluster.remove_node(node, allow_graceful=False)
