@@ -14,17 +14,21 @@ from __future__ import annotations
 import argparse
 import heapq
 import json
+import resource
 import subprocess
 import sys
 import tempfile
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
+from kits_submit.phantom import write_phantoms
+
 SLICES = (29, 49, 61, 75, 83, 88, 92, 97, 101, 103, 109, 131, 146, 171, 206, 274, 325, 470, 591, 683, 1059)
-BYTES_A_SLICE = 390e3  # of phantoms, int16 of full noise
+BYTES_A_SLICE = 490e3  # of phantoms of 512 x 512, float64 as KiTS19's own (`--measure`)
 STRAGGLER = 0.15, 0.01, 4.0  # spread of a case's time (of its logarithm); share of cases on a slow machine; how slow
 CASES_AT_ONCE = 3  # that a worker has: one computed, one read ahead, one written
 
@@ -52,7 +56,11 @@ class Place:
     back: float = 180.0
 
 
-TIMES: dict[str, Times] = {}
+COMMAND = [sys.executable, "-m", "kits_submit", "--quiet"]
+TIMES = {
+    "a core": Times(fixed=1.5, unpack=0.0020, compute=0.0037, start=6.0),
+    "network in no time": Times(fixed=0.0, unpack=0.0020, compute=0.0, start=6.0),  # what no GPU can be better than
+}
 
 
 def draw_slices(cases: int, rng: np.random.Generator) -> npt.NDArray[np.float64]:
@@ -140,24 +148,40 @@ def table() -> None:
 
 
 def measure() -> None:
-    """Phantoms of several sizes, each run alone on all cores and on one."""
+    """Processor seconds of a case by size: of a run of two alike less a run of one, on one thread."""
     with tempfile.TemporaryDirectory() as scratch:
-        folder = Path(scratch)
-        command = [sys.executable, "-m", "kits_submit", "--quiet"]
-        for number, slices in enumerate((45, 80, 200, 600)):
-            more = ["--cases", "1", "--seed", str(number), "--max-slices", str(slices)]
-            subprocess.run([*command, "phantom", str(folder / str(slices)), *more], check=True)
-            for threads in ("1", "2"):
-                out = folder / f"out-{slices}-{threads}"
-                subprocess.run(
-                    [*command, "run", str(folder / str(slices)), str(out), "--threads", threads],
-                    check=True, stdout=subprocess.DEVNULL,
-                )  # fmt: skip
-                (entry,) = json.loads((out / "run.json").read_bytes())["cases"]
-                size = (folder / str(slices) / "case_00000" / "imaging.nii.gz").stat().st_size
-                told = ", ".join(f"{name} {seconds:.2f}" for name, seconds in entry["seconds"].items())
-                print(f"{entry['shape'][0]} slices, {size / 1e6:.0f} MB, {threads} threads: "
-                      f"{entry['wall_seconds']:.2f} s, busy {told}", flush=True)  # fmt: skip
+        for slice_mm in (5.0, 2.5, 1.0, 0.5):
+            folder = Path(scratch) / str(slice_mm)
+            write_phantoms(folder / "one", 1, 2019, spacing_mm=(slice_mm, 0.78, 0.78))
+            image = folder / "one" / "case_00000" / "imaging.nii.gz"
+            (folder / "two").mkdir()
+            for case in ("case_00000", "case_00001"):
+                (folder / "two" / case).symlink_to(image.parent)
+            one, two = (spent(folder / which, folder / f"out-{which}") for which in ("one", "two"))
+            (entry,) = json.loads((folder / "out-one" / "run.json").read_bytes())["cases"]
+            print(
+                f"{entry['shape'][0]} slices, {image.stat().st_size / 1e6:.0f} MB: {two - one:.2f} s, "
+                f"{unpacking(image):.2f} s of them to unpack; {2 * one - two:.2f} s of start",
+                flush=True,
+            )
+
+
+def spent(source: Path, out: Path) -> float:
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    command = [*COMMAND, "run", str(source), str(out), "--threads", "1"]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+def unpacking(image: Path) -> float:
+    from kits_submit.files.content import open_content
+
+    start = time.process_time()
+    with open_content(image) as content:
+        while content.stream.read(4 << 20):
+            pass
+    return time.process_time() - start
 
 
 def main() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from collections import deque
 from collections.abc import Iterator, Sequence
 from functools import partial
@@ -37,29 +38,39 @@ def map_on_cluster(settings: Settings, pairs: Sequence[Pair], address: str) -> I
         UsageError: no address.
         DeviceError: no Ray is there.
     """
+    from kits_submit.batch.cluster.apart import called
     from kits_submit.batch.cluster.connect import connected, nodes
 
     with connected(address) as ray:
-        mounts = ray.put(all_mounts())
-        task = ray.remote(_score_there).options(
-            num_cpus=1, memory=2 * _largest(pairs) + PROCESS_BYTES, max_retries=1, scheduling_strategy="SPREAD"
-        )
+        task = ray.remote(called)
         ahead = _CASES_A_CORE * max(1, int(sum(node.cpus for node in nodes(ray).values())))
         asked: deque[tuple[str, Any]] = deque()
         left = iter(pairs)
         while True:
             for pair in islice(left, ahead - len(asked)):
-                asked.append((pair[0], task.remote(settings, mounts, _absolute(pair))))
+                needed = 2 * _largest([pair]) + PROCESS_BYTES
+                placed = task.options(num_cpus=1, memory=needed, max_retries=1, scheduling_strategy="SPREAD")
+                asked.append((pair[0], placed.remote(_call(settings, pair))))
             if not asked:
                 return
             yield _row_of(ray, *asked.popleft())
+
+
+def _call(settings: Settings, pair: Pair) -> bytes:
+    from kits_submit.batch.cluster.apart import packed
+
+    case, *sides = pair
+    prediction, truth = (side.absolute() if isinstance(side, Path) else side for side in sides)
+    files = [side for side in (prediction, truth) if isinstance(side, Path)]
+    mounts = [mount.only(files) for mount in all_mounts()]
+    return packed(_score_there, settings, mounts, (case, prediction, truth))
 
 
 def _row_of(ray: Any, case: str, reference: Any) -> Row:
     from ray.exceptions import RayError
 
     try:
-        row: Row = ray.get(reference)
+        row: Row = pickle.loads(ray.get(reference))  # noqa: S301 - of our own run
     except RayError as error:
         failed = DeviceError(f"its worker died ({type(error).__name__})", fix="give the nodes more memory")
         return Row(case, error=Issue(case, "DeviceError", f"{case}: {failed}", failed.exit_code))
@@ -70,12 +81,6 @@ def _score_there(settings: Settings, mounts: Sequence[Mount], pair: Pair) -> Row
     for mount in mounts:
         add(mount)
     return score_case(settings, pair)
-
-
-def _absolute(pair: Pair) -> Pair:
-    case, *sides = pair
-    prediction, truth = (side.absolute() if isinstance(side, Path) else side for side in sides)
-    return case, prediction, truth
 
 
 def _largest(pairs: Sequence[Pair]) -> int:

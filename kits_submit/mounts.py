@@ -34,6 +34,10 @@ class Mount(ABC):
         """As `content`, of the object that the run began with."""
 
     @abstractmethod
+    def only(self, paths: Iterable[Path]) -> Mount:
+        """The mount with these names alone, to be sent to who reads no others."""
+
+    @abstractmethod
     def publish(self, path: Path) -> None:
         """Put a file that is whole here there, whole or not at all.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -79,6 +80,12 @@ class BucketMount(Mount):
     def listed(self, path: Path) -> str | None:
         found = self.found.get(self._name(path))
         return None if found is None else found.tag
+
+    def only(self, paths: Iterable[Path]) -> BucketMount:
+        less = copy.copy(self)
+        names = [self._name(path) for path in paths if path.is_relative_to(self.root)]
+        less.found = {name: self.found[name] for name in names if name in self.found}
+        return less
 
     def publish(self, path: Path) -> None:
         name = self._name(path)

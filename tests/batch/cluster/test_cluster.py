@@ -16,6 +16,7 @@ from kits_submit.batch.journal import entries
 from tests.batch.cluster.conftest import NODE
 from tests.conftest import save, write_threshold_model
 from tests.faults.conftest import Ended, inside, labels_of, scan
+from tests.files.remote.s3 import Bucket
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # Ray's own
 CASES = 8
@@ -48,7 +49,7 @@ def serial(cases, model, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path
     return out, inside(cases, out, "--model", model, "--device", "cpu")
 
 
-def run(cases: Path, out: Path, model: Path, address: str, *more: object) -> Ended:
+def run(cases: object, out: object, model: Path, address: str, *more: object) -> Ended:
     return inside(cases, out, "--model", model, "--device", "cpu", "--cluster", address, *more)
 
 
@@ -107,6 +108,19 @@ def test_two_nodes_give_what_one_machine_gives(cluster, cases, model, serial, tm
     ended = run(cases, tmp_path, model, cluster.address)
     same_as(serial, tmp_path, ended)
     again = run(cases, tmp_path, model, cluster.address)
+    assert again.lines[0].startswith(f"kept: {CASES - 1} of {CASES} cases")
+
+
+def test_two_nodes_from_a_bucket_into_a_bucket(cluster, server, cases, model, serial):
+    bucket = Bucket(server.url)
+    bucket.put_folder(cases, "in")
+    ended = run("s3://bucket/in", "s3://bucket/out", model, cluster.address)
+    assert ended.code == serial[1].code
+    assert bucket.keys("out") == sorted(f"out/{path.name}" for path in serial[0].iterdir())
+    for path in serial[0].iterdir():
+        if path.suffix == ".gz" or path.name == "scores.csv":
+            assert bucket.get(f"out/{path.name}") == path.read_bytes(), path.name
+    again = run("s3://bucket/in", "s3://bucket/out", model, cluster.address)
     assert again.lines[0].startswith(f"kept: {CASES - 1} of {CASES} cases")
 
 

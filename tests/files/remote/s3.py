@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import threading
 import time
+import urllib.request
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 BUCKET = "bucket"
@@ -77,3 +79,44 @@ def serving() -> Iterator[Server]:
         made.shutdown()
         made.server_close()
         thread.join()
+
+
+def environment(url: str) -> dict[str, str]:
+    """What leads a client to the server."""
+    keys = {"AWS_ACCESS_KEY_ID": "KEYKEYKEY", "AWS_SECRET_ACCESS_KEY": "SECRETSECRET"}
+    return keys | {"AWS_ENDPOINT_URL": url, "AWS_REGION": "us-east-1", "AWS_ALLOW_HTTP": "true"}
+
+
+class Bucket:
+    def __init__(self, url: str) -> None:
+        from obstore.store import from_url
+
+        request = urllib.request.Request(f"{url}/{BUCKET}", method="PUT")
+        urllib.request.urlopen(request).close()  # one that is there already is no fault
+        self.store: Any = from_url(f"s3://{BUCKET}", client_options={"allow_http": True})
+
+    def put(self, key: str, content: bytes | Path) -> None:
+        import obstore
+
+        obstore.put(self.store, key, content)
+
+    def put_folder(self, folder: Path, prefix: str) -> None:
+        for path in sorted(folder.rglob("*")):
+            if path.is_file():
+                self.put(f"{prefix}/{path.relative_to(folder)}", path.read_bytes())
+
+    def get(self, key: str) -> bytes:
+        import obstore
+
+        return bytes(obstore.get(self.store, key).bytes())
+
+    def keys(self, prefix: str = "") -> list[str]:
+        import obstore
+
+        return sorted(found["path"] for batch in obstore.list(self.store, prefix or None) for found in batch)
+
+    def clear(self) -> None:
+        import obstore
+
+        if keys := self.keys():
+            obstore.delete(self.store, keys)
