@@ -17,6 +17,7 @@ from typing import IO, Any
 import numpy as np
 import numpy.typing as npt
 
+from kits_submit.errors import VolumeError, first_line
 from kits_submit.files.dicom.needs import need
 
 _TAGS = [
@@ -94,10 +95,13 @@ class Facts:
 
 
 def read_header(place: Place, known: Mapping[str, Facts] | None = None) -> tuple[Facts, list[Slice]] | None:
-    """A file's facts and planes; None for what is no DICOM file or whose header cannot be read.
+    """A file's facts and planes; None for what is no DICOM file, or one of no series.
 
     Args:
         known: facts by series' UID, which are not read again for another file of that series.
+
+    Raises:
+        VolumeError: it begins as a DICOM file, and its header cannot be read.
     """
     pydicom = need()
     try:
@@ -108,10 +112,18 @@ def read_header(place: Place, known: Mapping[str, Facts] | None = None) -> tuple
             at, trouble = _pixels(found, stream)
             facts = (known or {}).get(str(found.SeriesInstanceUID)) or _facts(found)
             return facts, list(_slices(found, place, at, trouble))
-    except (OSError, EOFError, ValueError, TypeError, AttributeError, KeyError, IndexError, NotImplementedError):
+    except Exception as error:  # a damaged header fails anywhere
+        if _begins_as_dicom(place):
+            raise VolumeError(f"its header cannot be read ({first_line(error)})", fix="export it again") from None
         return None
-    except zipfile.BadZipFile:
-        return None
+
+
+def _begins_as_dicom(place: Place) -> bool:
+    try:
+        with place.open() as stream:
+            return stream.read(132)[128:] == b"DICM"
+    except (OSError, zipfile.BadZipFile):
+        return False
 
 
 def _parsed(pydicom: Any, stream: IO[bytes]) -> Any:
