@@ -10,7 +10,7 @@ import math
 import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import IO, Any
 
@@ -132,7 +132,7 @@ def _parsed(pydicom: Any, stream: IO[bytes]) -> Any:
         return None
     stream.seek(0)
     try:
-        return pydicom.dcmread(stream, stop_before_pixels=True, specific_tags=_TAGS, force=start[128:] != b"DICM")
+        return pydicom.dcmread(stream, stop_before_pixels=True, specific_tags=_tags(), force=start[128:] != b"DICM")
     except pydicom.errors.InvalidDicomError:
         return None
 
@@ -217,11 +217,20 @@ def _numbers(sources: tuple[Any, ...], sequence: str, name: str, count: int) -> 
     """Of the frame's own group, the shared one, or the file itself; empty where it is nowhere or of another length."""
     for source in sources:
         inner = source.get(sequence) if len(sources) > 1 else None  # functional groups are of multi-frame files alone
-        value = inner[0].get(name) if inner else source.get(name)
+        value = inner[0].get(name) if inner else _decimals(source, name)
         if value is not None and value != "":
             numbers = (float(value),) if count == 1 else tuple(float(v) for v in value)
             return numbers if len(numbers) == count and all(map(math.isfinite, numbers)) else ()
     return ()
+
+
+def _decimals(source: Any, name: str) -> Any:
+    """A decimal string's values as text, past pydicom's conversion, which takes as long as reading the voxels."""
+    held = source.get_item(name).value if name in source else None
+    if not isinstance(held, bytes):
+        return source.get(name)
+    values = held.decode("ascii").strip("\0 ").split("\\")
+    return values[0] if len(values) == 1 else values
 
 
 def _whole(value: Any) -> int | None:
@@ -229,6 +238,13 @@ def _whole(value: Any) -> int | None:
         return int(value)
     except (TypeError, ValueError):
         return None
+
+
+@cache
+def _tags() -> list[Any]:
+    """As numbers: pydicom looks names up anew for each file."""
+    number = need("pydicom.tag").Tag
+    return [number(name) for name in _TAGS]
 
 
 @lru_cache(maxsize=2)
