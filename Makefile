@@ -103,7 +103,7 @@ rehearse: $(VENV)/.runtime  ## the judge's run of INPUT=, with MEMORY= and SECON
 	$(BIN)/kits-submit rehearse $(INPUT) --memory $(MEMORY) --seconds $(SECONDS)
 
 fuzz: $(VENV)/.dev  ## FUZZ= mutated files through the whole run (the tests do 2,000)
-	FUZZ=$(FUZZ) SEED=$(SEED) $(BIN)/python -m pytest tests/faults/test_mutations.py
+	FUZZ=$(FUZZ) SEED=$(SEED) $(BIN)/python -m pytest tests/faults/test_mutations.py tests/faults/test_mutated_dicom.py
 
 gpu-check: $(VENV)/.dev  ## on a machine with an NVIDIA GPU: CUDA, fp16, other forms, TensorRT against the CPU
 	@mkdir -p build/forms

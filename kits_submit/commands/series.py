@@ -12,7 +12,7 @@ import typer
 
 from kits_submit.errors import InputError
 from kits_submit.files.cases import Case
-from kits_submit.files.dicom.discover import SUFFIX, Series, discover
+from kits_submit.files.dicom.discover import SUFFIX, UNREADABLE, Series, discover
 
 
 def series_command(
@@ -31,9 +31,10 @@ def series_command(
         raise InputError("no DICOM file in it", fix="give the folder or zip of the export", path=source)
     table = Table("series", "description", "modality", "slices", "voxel Z x Y x X mm", "phase?", "why not")
     for series in found:
-        layout, one = series.layout, series.slices[0]
+        layout = series.layout
         spacing = ""
-        if layout is not None and len(one.spacing_mm) == 2:
+        if layout is not None:
+            one = layout.slices[0]
             step = float((layout.affine[:3, 2] ** 2).sum() ** 0.5)
             spacing = f"{step:.4g} x {one.spacing_mm[0]:.4g} x {one.spacing_mm[1]:.4g}"
         count = len({(s.uid, s.frame) for s in series.slices})
@@ -67,6 +68,7 @@ def chosen(
     if not picked:
         raise InputError("no such series", fix="list them by kits-submit series", path=source)
     left_out = [f"{key} is left out: {s.left_out}" for key, s in found.items() if s.left_out and not wanted]
+    left_out += [f"left out: {s.left_out}" for key, s in found.items() if key == UNREADABLE and wanted]
     for series in found.values():
         if series.layout is not None and series.layout.repeated and series.key in asked:
             left_out.append(f"{series.key}: {series.layout.repeated} files hold a slice once more and are not used")

@@ -7,6 +7,7 @@ import re
 from tests.conftest import ROOT
 from tests.faults import test_cases, test_losses, test_models, test_warnings
 
+DICOM = "tests/files/dicom/test_reading.py"
 Row = tuple[str, str, str, str]  # kind, input, what happens, the test
 
 CASES, LOSSES, MODELS, WARNINGS = (
@@ -24,6 +25,23 @@ BY_HAND: list[Row] = [
     ("file", "one flipped bit", "fails alone (4): damaged", f"{VOLUME}::test_one_flipped_bit"),
     ("file", "2,000 mutated files (`make fuzz`: 20,000)", "each segmented or told in one line",
      "tests/faults/test_mutations.py::test_mutated_files_are_segmented_or_told"),
+    ("DICOM", "200 exports with a mutated file: image, Segmentation, Structure Set (`make fuzz`: 2,000)",
+     "each read or told in one line", "tests/faults/test_mutated_dicom.py::test_a_mutated_export_is_read_or_told"),
+    ("DICOM", "a file whose header cannot be read", "counted and named in a note",
+     f"{DICOM}::test_a_file_of_a_damaged_header_is_counted_and_named"),
+    ("DICOM", "a slice missing", "fails alone (5): how many are missing and where",
+     f"{DICOM}::test_missing_slice_is_told"),
+    ("DICOM", "an instance twice; two at one place", "counts once; fails alone (5)",
+     f"{DICOM}::test_doubled_file_is_one_slice_and_doubled_place_is_refused"),
+    ("DICOM", "a file cut off in the middle of a series", "fails alone (4) with the slice's place and number",
+     f"{DICOM}::test_truncated_file_in_the_middle"),
+    ("DICOM", "MR, one slice, a localiser, an encapsulated PDF, mixed sizes or directions, no pixel data",
+     "refused or left out in one line", f"{DICOM}::test_what_is_no_volume_is_told_in_one_line"),
+    ("DICOM", "a private transfer syntax", "fails alone (4)", f"{DICOM}::test_private_transfer_syntax"),
+    ("DICOM", "a transfer syntax without a decoder here", "fails alone (4) with what to install",
+     f"{DICOM}::test_missing_decoder_says_what_to_install"),
+    ("process", "200 mutated run.json, scores.json for `report` (`make fuzz`: 2,000)", "a page, or refused in one line",
+     "tests/faults/test_mutated_dicom.py::test_a_page_of_mutated_records_is_made_or_refused"),
     ("file", "big-endian, NIfTI-2, trailing axes of length one", "read and written in the same form",
      f"{VOLUME}::test_nifti_2_and_trailing_axes_keep_their_form"),
     ("file", "an .mha of a header over 64 KiB", "read", f"{WARNINGS}::test_a_long_header_is_read"),

@@ -37,6 +37,7 @@ BATCH = 200
 ODD = (0, 1, -1, 2, 7, 127, 128, 255, 256, 32767, -32768, 65535, 2**31 - 1, -(2**31))
 ODD_FLOATS = (0.0, -0.0, 1.0, -1.0, np.nan, np.inf, -np.inf, 1e-30, 1e30, 1e38, 300.0, 1e-3)
 NUMBERS = {"i2": (">h", "<h"), "f4": (">f", "<f"), "i4": (">i", "<i"), "f8": (">d", "<d"), "i8": (">q", "<q")}
+OBLIQUE = np.array([[0, 0.4, -0.7, 0], [1.5, -0.6, -0.35, 5], [-2.6, -0.35, -0.2, 9], [0, 0, 0, 1.0]])  # by 30 degrees
 Mutator = Callable[[np.random.Generator, bytearray, int], bytearray]
 
 
@@ -97,6 +98,7 @@ def originals(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[str, bytes
     nib.save(nib.Nifti2Image(scan(), kits_affine()), folder / "b.nii")
     big = nib.Nifti1Image(scan().astype(">f4"), kits_affine())
     nib.save(nib.Nifti1Image(scan().astype(">f4"), kits_affine(), big.header.as_byteswapped(">")), folder / "c.nii")
+    save(folder / "f.nii", scan(), OBLIQUE)
     save_mha(folder / "d.mha", scan())
     save_mha(folder / "e.mha", scan(), compress=False)
     contents = [(path.suffix, path.read_bytes()) for path in sorted(folder.iterdir())]

@@ -21,6 +21,7 @@ from kits_submit.files.dicom.headers import Facts, Place, Slice, read_header
 from kits_submit.files.dicom.pixels import check_syntax, read_hu
 
 SUFFIX = ".series"
+UNREADABLE = "unreadable"  # stands for a key
 _CT = ("1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.5.1.4.1.1.2.1", "1.2.840.10008.5.1.4.1.1.2.2")
 _PDF = "1.2.840.10008.5.1.4.1.1.104.1"
 _NO_VOLUME = {  # values of Image Type (C.8.2.1.1.1), and what makers add to it
@@ -128,7 +129,7 @@ def label_files(source: Path) -> list[tuple[str, Path]]:
             if place.member or place.file.name.endswith((".labelmap.dcm", ".sr.dcm", ".rtstruct.dcm")):
                 continue
             ours = re.fullmatch(r"prediction_(.+)\.dcm", place.file.name)
-            header = read_header(place)
+            header = _header(place)
             refers = "" if header is None else header[0].referenced_series
             if ours or refers:
                 found.append((ours[1] if ours else series_key(refers), place.file))
@@ -139,14 +140,35 @@ def label_files(source: Path) -> list[tuple[str, Path]]:
 def _discovered(source: Path, _at: str) -> tuple[Series, ...]:
     facts: dict[str, Facts] = {}
     slices: dict[str, list[Slice]] = {}
+    damaged = 0
     for place in _places(source):
-        found = read_header(place, facts)
+        try:
+            found = read_header(place, facts)
+        except VolumeError:
+            damaged += 1
+            continue
         if found is not None:
             uid = found[0].series_uid
             facts.setdefault(uid, found[0])
             slices.setdefault(uid, []).extend(found[1])
     series = [_judged(Series(series_key(uid), facts[uid], tuple(slices[uid]))) for uid in facts]
-    return tuple(_without_copies(sorted(series, key=lambda one: one.key)))
+    return (*_without_copies(sorted(series, key=lambda one: one.key)), *_unreadable(damaged))
+
+
+def _unreadable(damaged: int) -> list[Series]:
+    """What stands for files that begin as DICOM and of which no more is known, so that they are named."""
+    if not damaged:
+        return []
+    nothing = Facts("", "", "", "", "", "", "", (), "", "", 1, "")
+    told = f"{damaged} DICOM file{'s' if damaged > 1 else ''} whose header cannot be read"
+    return [Series(UNREADABLE, nothing, (), left_out=told)]
+
+
+def _header(place: Place) -> tuple[Facts, list[Slice]] | None:
+    try:
+        return read_header(place)
+    except VolumeError:
+        return None
 
 
 def _judged(series: Series) -> Series:

@@ -10,13 +10,14 @@ import math
 import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 import numpy.typing as npt
 
+from kits_submit.errors import VolumeError, first_line
 from kits_submit.files.dicom.needs import need
 
 _TAGS = [
@@ -94,10 +95,13 @@ class Facts:
 
 
 def read_header(place: Place, known: Mapping[str, Facts] | None = None) -> tuple[Facts, list[Slice]] | None:
-    """A file's facts and planes; None for what is no DICOM file or whose header cannot be read.
+    """A file's facts and planes; None for what is no DICOM file, or one of no series.
 
     Args:
         known: facts by series' UID, which are not read again for another file of that series.
+
+    Raises:
+        VolumeError: it begins as a DICOM file, and its header cannot be read.
     """
     pydicom = need()
     try:
@@ -108,10 +112,18 @@ def read_header(place: Place, known: Mapping[str, Facts] | None = None) -> tuple
             at, trouble = _pixels(found, stream)
             facts = (known or {}).get(str(found.SeriesInstanceUID)) or _facts(found)
             return facts, list(_slices(found, place, at, trouble))
-    except (OSError, EOFError, ValueError, TypeError, AttributeError, KeyError, IndexError, NotImplementedError):
+    except Exception as error:  # a damaged header fails anywhere
+        if _begins_as_dicom(place):
+            raise VolumeError(f"its header cannot be read ({first_line(error)})", fix="export it again") from None
         return None
-    except zipfile.BadZipFile:
-        return None
+
+
+def _begins_as_dicom(place: Place) -> bool:
+    try:
+        with place.open() as stream:
+            return stream.read(132)[128:] == b"DICM"
+    except (OSError, zipfile.BadZipFile):
+        return False
 
 
 def _parsed(pydicom: Any, stream: IO[bytes]) -> Any:
@@ -120,7 +132,7 @@ def _parsed(pydicom: Any, stream: IO[bytes]) -> Any:
         return None
     stream.seek(0)
     try:
-        return pydicom.dcmread(stream, stop_before_pixels=True, specific_tags=_TAGS, force=start[128:] != b"DICM")
+        return pydicom.dcmread(stream, stop_before_pixels=True, specific_tags=_tags(), force=start[128:] != b"DICM")
     except pydicom.errors.InvalidDicomError:
         return None
 
@@ -205,11 +217,20 @@ def _numbers(sources: tuple[Any, ...], sequence: str, name: str, count: int) -> 
     """Of the frame's own group, the shared one, or the file itself; empty where it is nowhere or of another length."""
     for source in sources:
         inner = source.get(sequence) if len(sources) > 1 else None  # functional groups are of multi-frame files alone
-        value = inner[0].get(name) if inner else source.get(name)
+        value = inner[0].get(name) if inner else _decimals(source, name)
         if value is not None and value != "":
             numbers = (float(value),) if count == 1 else tuple(float(v) for v in value)
             return numbers if len(numbers) == count and all(map(math.isfinite, numbers)) else ()
     return ()
+
+
+def _decimals(source: Any, name: str) -> Any:
+    """A decimal string's values as text, past pydicom's conversion, which takes as long as reading the voxels."""
+    held = source.get_item(name).value if name in source else None
+    if not isinstance(held, bytes):
+        return source.get(name)
+    values = held.decode("ascii").strip("\0 ").split("\\")
+    return values[0] if len(values) == 1 else values
 
 
 def _whole(value: Any) -> int | None:
@@ -217,6 +238,13 @@ def _whole(value: Any) -> int | None:
         return int(value)
     except (TypeError, ValueError):
         return None
+
+
+@cache
+def _tags() -> list[Any]:
+    """As numbers: pydicom looks names up anew for each file."""
+    number = need("pydicom.tag").Tag
+    return [number(name) for name in _TAGS]
 
 
 @lru_cache(maxsize=2)

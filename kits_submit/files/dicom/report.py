@@ -27,7 +27,9 @@ def write_report(path: Path, segmentation: Any, stored: Array, header: SeriesHea
     hd, uid = need("highdicom"), need("pydicom.uid")
     sources, _ = source_datasets(header, path)
     voxel_ml = abs(float(np.linalg.det(header.layout.source_affine[:3, :3]))) / 1000
-    counts = np.bincount(stored.ravel(order="K"), minlength=len(maker.labels))
+    counts = np.zeros(256, np.int64)
+    for plane in stored.transpose(2, 1, 0):
+        counts += np.bincount(plane.ravel(), minlength=256)
     groups = [
         _group(hd, number, float(counts[number]) * voxel_ml, segmentation, maker)
         for number in maker.labels.foreground

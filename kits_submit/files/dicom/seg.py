@@ -37,8 +37,10 @@ def write_seg(path: Path, stored: Array, header: SeriesHeader, maker: Maker, *, 
     """
     hd, uid = need("highdicom"), need("pydicom.uid")
     sources, order = source_datasets(header, path)
-    frames = np.ascontiguousarray(stored.transpose(2, 1, 0)[order])
-    content = hashlib.sha256(frames.tobytes()).hexdigest()
+    planes = stored.transpose(2, 1, 0)
+    in_order = order == list(range(len(order)))
+    frames = np.ascontiguousarray(planes if in_order else planes[order])  # a label map is held in memory once
+    content = hashlib.sha256(frames.data).hexdigest()
     seeds = [header.series.facts.series_uid, maker.model, content, "label map" if label_map else "binary"]
     segmentation = hd.seg.Segmentation(
         source_images=sources,

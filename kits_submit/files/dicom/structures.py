@@ -41,7 +41,7 @@ def write_structures(path: Path, stored: Array, header: SeriesHeader, maker: Mak
     """
     uid = need("pydicom.uid")
     (source, *_), _ = source_datasets(header, path)
-    content = hashlib.sha256(np.ascontiguousarray(stored).tobytes()).hexdigest()
+    content = hashlib.sha256(np.ascontiguousarray(stored.transpose(2, 1, 0)).data).hexdigest()
     seeds = [header.series.facts.series_uid, maker.model, content, "structures"]
     now = datetime.now().astimezone()
     told = {name: source.get(name, "") for name in (*_PATIENT, *_STUDY)} | {
@@ -77,8 +77,8 @@ def write_structures(path: Path, stored: Array, header: SeriesHeader, maker: Mak
 def _contours(number: int, stored: Array, header: SeriesHeader, source: Any, maker: Maker) -> Any:
     found = [
         (one, points)
-        for one, plane in zip(header.layout.slices, np.equal(stored, number).transpose(2, 1, 0), strict=True)
-        for points in outlines(plane)
+        for one, plane in zip(header.layout.slices, stored.transpose(2, 1, 0), strict=True)
+        for points in outlines(np.equal(plane, number))
     ]
     contours = [
         _item(

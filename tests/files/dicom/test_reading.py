@@ -263,6 +263,22 @@ def test_truncated_file_in_the_middle(tmp_path: Path) -> None:
     assert "slice 4 of 6 (36.00 mm, instance number 4) ends early" in refusal(tmp_path)
 
 
+def test_a_file_of_a_damaged_header_is_counted_and_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The last slice is missing then, which no gap tells."""
+    from kits_submit.commands.series import chosen, series_command
+
+    folder = write_series(tmp_path)
+    for path in files_of(folder):
+        rewritten(path, lambda ds: setattr(ds.file_meta, "TransferSyntaxUID", DeflatedExplicitVRLittleEndian))
+    path = folder / "IM0005"
+    path.write_bytes(path.read_bytes()[:400] + bytes(200))
+    cases, notes = chosen(find_cases(folder), folder, ())
+    assert len(cases) == 1
+    assert notes == ["unreadable is left out: 1 DICOM file whose header cannot be read"]
+    series_command(folder)
+    assert "unreadable" in capsys.readouterr().out
+
+
 def test_truncated_compressed_file(tmp_path: Path) -> None:
     for path in files_of(write_series(tmp_path)):
         rewritten(path, lambda ds: ds.compress(JPEG2000Lossless, generate_instance_uid=False))
