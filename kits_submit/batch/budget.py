@@ -10,6 +10,7 @@ from kits_submit.batch.outcome import CaseResult
 from kits_submit.errors import BudgetError, KitsError
 from kits_submit.files.cases import Case
 from kits_submit.files.volume import Grid, read_grid
+from kits_submit.inference.frame import Frame
 from kits_submit.inference.grid import target_shape
 from kits_submit.inference.plausible import network_shape
 from kits_submit.machine.limits import free_memory
@@ -70,7 +71,7 @@ def _grid(case: Case, recipe: Recipe) -> Grid | None:
         return None
     try:
         grid = read_grid(case.image)
-        network_shape(grid, recipe.spacing_mm)
+        network_shape(grid, Frame.of(grid, recipe).back(recipe.spacing_mm))
     except KitsError:
         return None
     return grid

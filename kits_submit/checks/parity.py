@@ -30,7 +30,9 @@ def probe(recipe: Recipe) -> Batch:
     """NCZYX: kidney, tumor and surroundings of a phantom and its mirror image, standardised as the network wants."""
     with np.load(io.BytesIO(_PROBE.read_bytes())) as stored:
         image = stored["hu"].astype(np.float32)
-    image = np.pad(image, [(0, -n % recipe.multiple) for n in image.shape], mode="edge")
+    image = np.pad(
+        image, [(0, -n % stride) for n, stride in zip(image.shape, recipe.strides, strict=True)], mode="edge"
+    )
     standardise(image, recipe)
     return np.ascontiguousarray(np.stack([image, image[:, :, ::-1]])[:, None])
 
@@ -56,14 +58,14 @@ def trust(selection: Selection, model: Model) -> None:
 def _answers_at_all(selection: Selection, model: Model) -> None:
     on_cpu = selection.engine.device == PROVIDERS["cpu"]
     engine = selection.engine if on_cpu else OnnxRuntimeEngine(model.content, "cpu", threads=1)
-    edge = model.recipe.multiple
+    edges = model.recipe.strides
     try:
-        answer(engine, np.zeros((1, 1, edge, edge, edge), np.float32), model.recipe.outputs, None, None)
+        answer(engine, np.zeros((1, 1, *edges), np.float32), model.recipe.outputs, None, None)
     except OutOfMemory as error:
         raise BudgetError(error.what, fix=error.fix) from None
     except (DeviceError, ModelError) as error:
         raise ModelError(
-            f"its graph does not answer a patch of {edge} x {edge} x {edge} voxels, as its Recipe says ({error.what})",
+            f"its graph does not answer a patch of {edges[0]} x {edges[1]} x {edges[2]} voxels, as its Recipe says ({error.what})",
             fix="export it again with this version of kits-submit",
             path=model.path,
         ) from None

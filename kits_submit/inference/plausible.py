@@ -34,11 +34,16 @@ def network_shape(grid: Grid, spacing_mm: Spacing) -> Shape:
             path=grid.path,
         )
     shape = target_shape(grid.shape, grid.spacing_mm, spacing_mm)
+    refuse_too_large(shape, grid)
+    return shape
+
+
+def refuse_too_large(shape: Shape, grid: Grid) -> None:
+    """Raises: VolumeError: a volume has more voxels on a network's grid than can be computed."""
     if math.prod(shape) > _MOST_VOXELS:
         raise VolumeError(
             f"it has {shape} voxels at the network's spacing", fix="crop it to the abdomen", path=grid.path
         )
-    return shape
 
 
 def slab_note(grid: Grid) -> tuple[str, ...]:
