@@ -4,7 +4,7 @@ nnU-Net's own preprocessing and architectures, its plans and checkpoint format; 
 that six take minutes on two cores. Needs nnunetv2 (`requirements.txt`). Each folder holds `plans.json`, `dataset.json`
 and `fold_*/checkpoint_final.pth`.
 
-    python benchmarks/tiny_nnunets.py build/nnunets --steps 120
+    python benchmarks/tiny_nnunets.py build/nnunets --steps 60
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ PHANTOM_MM = (4.0, 2.4, 2.4)
 LABELS = {"background": 0, "kidney": 1, "tumor": 2}
 REGIONS = {"background": 0, "kidney": [1, 2], "tumor": [2]}
 KINDS: dict[str, dict[str, Any]] = {
-    "plain": {"spacing": [3.5, 2.6, 2.6], "patch": [32, 64, 64], "folds": 1},
-    "residual": {"spacing": [3.0, 3.0, 3.0], "patch": [32, 64, 64], "folds": 1, "residual": True},
-    "regions": {"spacing": [3.5, 2.6, 2.6], "patch": [32, 64, 64], "folds": 1, "labels": REGIONS},
-    "anisotropic": {"spacing": [8.0, 2.2, 2.2], "patch": [12, 80, 80], "folds": 1, "flat": 2},
-    "folds": {"spacing": [3.5, 2.6, 2.6], "patch": [32, 64, 64], "folds": 2},
-    "turned": {"spacing": [3.5, 2.6, 2.6], "patch": [32, 64, 64], "folds": 1, "kits": True},
+    "plain": {"spacing": [3.5, 2.6, 2.6], "patch": [32, 48, 48], "folds": 1},
+    "residual": {"spacing": [3.0, 3.0, 3.0], "patch": [32, 48, 48], "folds": 1, "residual": True},
+    "regions": {"spacing": [3.5, 2.6, 2.6], "patch": [32, 48, 48], "folds": 1, "labels": REGIONS},
+    "anisotropic": {"spacing": [8.0, 2.2, 2.2], "patch": [12, 64, 64], "folds": 1, "flat": 2},
+    "folds": {"spacing": [3.5, 2.6, 2.6], "patch": [32, 48, 48], "folds": 2},
+    "turned": {"spacing": [3.5, 2.6, 2.6], "patch": [32, 48, 48], "folds": 1, "kits": True},
 }
 
 
@@ -38,7 +38,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("out", type=Path)
     parser.add_argument("--kinds", default=",".join(KINDS))
-    parser.add_argument("--steps", type=int, default=120)
+    parser.add_argument("--steps", type=int, default=60)
     options = parser.parse_args()
     sys.path.insert(0, str(ROOT))
     quiet_paths()
@@ -84,7 +84,7 @@ def plans_of(kind: dict[str, Any], intensity: dict[str, float]) -> dict[str, Any
     }  # fmt: skip
 
 
-def architecture(kind: dict[str, Any], features: tuple[int, ...] = (12, 24, 48, 64)) -> dict[str, Any]:
+def architecture(kind: dict[str, Any], features: tuple[int, ...] = (8, 16, 32, 32)) -> dict[str, Any]:
     stages = len(features)
     flat = kind.get("flat", 0)  # stages that leave the slices alone
     strides = [[1, 1, 1]] + [[1 if stage < flat else 2, 2, 2] for stage in range(1, stages)]
@@ -135,7 +135,7 @@ def read(case: Path, *, kits: bool) -> tuple[Any, Any, tuple[float, ...]]:
     """Image, label and spacing as nnU-Net's reader gives them: of a file stored x, y, z, or as KiTS stores it."""
     import nibabel
 
-    image, label = (nibabel.load(case / name) for name in ("imaging.nii.gz", "segmentation.nii.gz"))  # type: ignore[attr-defined]
+    image, label = (nibabel.load(case / name) for name in ("imaging.nii.gz", "segmentation.nii.gz"))
     voxels, classes = np.asarray(image.dataobj, np.float32), np.asarray(label.dataobj, np.uint8)
     spacing = tuple(float(mm) for mm in image.header.get_zooms()[:3])
     if kits:
@@ -180,7 +180,7 @@ def fit(plans: dict[str, Any], dataset: dict[str, Any], images: list[Any], steps
         torch.nn.utils.clip_grad_norm_(network.parameters(), 12)
         optimizer.step()
         schedule.step()
-    print(f"loss {float(loss):.3f}", flush=True)
+    print(f"loss {float(loss.detach()):.3f}", flush=True)
     return network
 
 
@@ -209,7 +209,10 @@ def cut(data: Any, label: Any, foreground: Any, patch: list[int], rng: Any) -> t
     return np.pad(data, pads)[place].astype(np.float32), np.pad(label, pads)[place]
 
 
-def save(path: Path, network: Any, plans: dict[str, Any], dataset: dict[str, Any], fold: int) -> None:
+def save(
+    path: Path, network: Any, plans: dict[str, Any], dataset: dict[str, Any], fold: int,
+    mirrored: tuple[int, ...] | None = (0, 1, 2),
+) -> None:  # fmt: skip
     """A checkpoint with the fields that nnU-Net's trainer writes."""
     import torch
 
@@ -221,7 +224,7 @@ def save(path: Path, network: Any, plans: dict[str, Any], dataset: dict[str, Any
             "plans": plans, "configuration": "3d_fullres", "fold": fold, "dataset_json": dataset,
             "device": torch.device("cpu"),
         },
-        "trainer_name": "nnUNetTrainer", "inference_allowed_mirroring_axes": (0, 1, 2),
+        "trainer_name": "nnUNetTrainer", "inference_allowed_mirroring_axes": mirrored,
     }, path)  # fmt: skip
 
 

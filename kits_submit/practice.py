@@ -19,6 +19,7 @@ _TUPLES = ("axes", "mirrored")
 @dataclass(frozen=True)
 class Practice:
     """- `axes`: the network's Z, Y, X as axes of the file, its slowest counted first; None: KiTS's own orientation.
+    - `reoriented`: those are axes of the volume turned to S, A, R in place of the file's.
     - `nonzero`: work in the box of all voxels that are not 0; outside it is background.
     - `intensity`: `window` clips and standardises by the Recipe's numbers, `zscore` by the volume's own mean and
       deviation, `range` takes its least to 0 and its most to 1, `none` leaves values as they are.
@@ -38,6 +39,7 @@ class Practice:
     """
 
     axes: tuple[int, int, int] | None = None
+    reoriented: bool = False
     nonzero: bool = False
     intensity: str = "window"
     early: bool = False

@@ -14,6 +14,8 @@ from kits_submit.commands.options import (
     ModelOption,
     Names,
     OnFailure,
+    Precision,
+    PrecisionOption,
     ScoredBy,
     ThreadsOption,
 )
@@ -57,6 +59,10 @@ def run_command(
         float | None, typer.Option(help="Blend whole patches by Gaussian weights at this overlap; discards no margin.")
     ] = None,
     threads: ThreadsOption = None,
+    precision: PrecisionOption = Precision.fp32,
+    fast: Annotated[
+        bool, typer.Option("--fast", help="Of an adopted model: no mirroring, less overlap, one of its folds.")
+    ] = False,
     hu_offset: Annotated[
         float, typer.Option(help="Added to each value of the images: -1024 for CT that is stored +1024.")
     ] = 0.0,
@@ -86,6 +92,6 @@ def run_command(
     request = Request(
         source, output, model, labels, device.value, None if protocol is None else protocol.value, on_failure, upload,
         fresh, memory_check, require_gpu, jobs, patch, margin, overlap, pictures, report, judged, hu_offset, threads,
-        names, as_json, tuple(series or ()), tuple(also or ()),
+        names, as_json, tuple(series or ()), tuple(also or ()), precision.value, fast,
     )  # fmt: skip
     raise typer.Exit(Session(request).run())

@@ -76,6 +76,8 @@ class Request:
     as_json: bool = False
     series: tuple[str, ...] = ()
     also: tuple[str, ...] = ()
+    precision: str = "fp32"
+    fast: bool = False
 
 
 class Session:
@@ -100,15 +102,17 @@ class Session:
         self._truths = _truths(self._cases, request.labels)
         images = [image for image in self._images.values() if image is not None]
         check_targets(self._cases, request.output, [*images, *self._truths.values(), request.model])
-        self._model = load_model(request.model)
+        model = load_model(request.model)
+        self._model = model.faster() if request.fast else model
         self._protocol = protocol_for(self._model.recipe.labels, request.protocol)
         self._round = round_for(self._model.recipe.labels, request.judged, request.model)
         if self._truths:
             refuse_unknown_labels(self._model.recipe.labels, self._protocol, request.model)
-        selection = select_engine(request.device, self._model, require_gpu=request.require_gpu, threads=request.threads)
+        selection = select_engine(request.device, self._model, require_gpu=request.require_gpu, threads=request.threads,
+                                  precision=request.precision)  # fmt: skip
         trust(selection, self._model)
         plan = patch_plan(self._model.recipe, request.patch, request.margin, request.overlap)
-        self._made_by = Provenance(self._model, selection, plan, request.hu_offset)
+        self._made_by = Provenance(self._model, selection, plan, request.hu_offset, request.fast)
 
     def run(self) -> int:
         """Segment, draw and score; the exit code.

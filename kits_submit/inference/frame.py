@@ -35,6 +35,8 @@ class Frame:
         axes = recipe.practice.axes
         if axes is None:
             return cls()
+        if recipe.practice.reoriented:
+            return cls(axes, (True, True, True))  # S, A, R against I, P, L
         stored = grid.stored_axes
         (z, flip_z), (y, flip_y), (x, flip_x) = (stored[2 - axis] for axis in axes)
         return cls((z, y, x), (flip_z, flip_y, flip_x))

@@ -162,13 +162,12 @@ def network_of(
     crop: Crop | None,
     shape: Shape,
     clock: Clock,
-    mirrored: tuple[int, ...] = (),
 ) -> Network:
-    """An engine as one volume is handed to it; `mirrored`: axes of which each combination is asked, too."""
+    """An engine as one volume is handed to it."""
     size = batch_size(engine, plan.size(shape))
     asked: Engine = _Clocked(engine, clock)
-    if mirrored:
-        asked, crop = Mirrored(asked, mirrored), None
+    if recipe.practice.mirrored:
+        asked, crop = Mirrored(asked, recipe.practice.mirrored), None
     return Network(asked, recipe.outputs, air(recipe), size, crop)
 
 
