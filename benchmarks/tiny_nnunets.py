@@ -26,9 +26,9 @@ LABELS = {"background": 0, "kidney": 1, "tumor": 2}
 REGIONS = {"background": 0, "kidney": [1, 2], "tumor": [2]}
 KINDS: dict[str, dict[str, Any]] = {
     "plain": {"spacing": [3.5, 2.6, 2.6], "patch": [32, 48, 48], "folds": 1},
-    "residual": {"spacing": [3.0, 3.0, 3.0], "patch": [32, 48, 48], "folds": 1, "residual": True},
-    "regions": {"spacing": [3.5, 2.6, 2.6], "patch": [32, 48, 48], "folds": 1, "labels": REGIONS},
-    "anisotropic": {"spacing": [8.0, 2.2, 2.2], "patch": [12, 64, 64], "folds": 1, "flat": 2},
+    "residual": {"spacing": [3.0, 3.0, 3.0], "patch": [32, 48, 48], "folds": 1, "residual": True, "mirrored": (2,)},
+    "regions": {"spacing": [3.5, 2.6, 2.6], "patch": [32, 48, 48], "folds": 1, "labels": REGIONS, "mirrored": (2,)},
+    "anisotropic": {"spacing": [8.0, 2.2, 2.2], "patch": [12, 64, 64], "folds": 1, "flat": 2, "mirrored": (2,)},
     "folds": {"spacing": [3.5, 2.6, 2.6], "patch": [32, 48, 48], "folds": 2},
     "turned": {"spacing": [3.5, 2.6, 2.6], "patch": [32, 48, 48], "folds": 1, "kits": True},
 }
@@ -127,7 +127,14 @@ def train(folder: Path, kind: dict[str, Any], cases: list[Path], steps: int) -> 
     (folder / "dataset.json").write_text(json.dumps(dataset, indent=1))
     for fold in range(kind["folds"]):
         network = fit(plans, dataset, images, steps, seed=fold)
-        save(folder / f"fold_{fold}" / "checkpoint_final.pth", network, plans, dataset, fold)
+        save(
+            folder / f"fold_{fold}" / "checkpoint_final.pth",
+            network,
+            plans,
+            dataset,
+            fold,
+            kind.get("mirrored", (0, 1, 2)),
+        )
         print(f"written: {folder / f'fold_{fold}'}", flush=True)
 
 

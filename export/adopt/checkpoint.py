@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,7 +39,8 @@ def load_checkpoint(path: Path, source: Path) -> Checkpoint:
     """
     told = f"{path.parent.name}/{path.name}"
     try:
-        with torch.serialization.safe_globals(_numbers()):
+        with torch.serialization.safe_globals(_numbers()), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of a pickle's protocol, before it is refused
             raw = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         if "weights_only" not in str(error).lower() and "unsupported" not in str(error).lower():
@@ -82,7 +84,7 @@ def _asked_for(error: Exception) -> str:
     """`os.system`, of torch's long message."""
     text = str(error)
     if "GLOBAL " in text:
-        return text.split("GLOBAL ", 1)[1].split()[0]
+        return text.partition("GLOBAL ")[2].partition(" ")[0]
     return first_line(error)[:80]
 
 

@@ -25,9 +25,7 @@ def adopt_command(
     folds: Annotated[
         str | None, typer.Option(metavar="0,1,...", help="Average these folds. Default: each that has ended.")
     ] = None,
-    configuration: Annotated[
-        str | None, typer.Option(help="Such as 3d_fullres, where FOLDER holds several.")
-    ] = None,
+    configuration: Annotated[str | None, typer.Option(help="Such as 3d_fullres, where FOLDER holds several.")] = None,
     checkpoint: Annotated[str, typer.Option(help="Of each fold, this file.")] = "checkpoint_final.pth",
     postprocessing: Annotated[
         bool, typer.Option(help="Keep largest components where the folds' cross-validation found that better.")
@@ -36,9 +34,7 @@ def adopt_command(
         str | None, typer.Option("--torch", metavar="MODULE:FACTORY", help="In place of FOLDER: what makes a network.")
     ] = None,
     onnx: Annotated[Path | None, typer.Option("--onnx", help="In place of FOLDER: an ONNX file.")] = None,
-    recipe: Annotated[
-        Path | None, typer.Option("--recipe", help="Of --torch and --onnx: the Recipe, as JSON.")
-    ] = None,
+    recipe: Annotated[Path | None, typer.Option("--recipe", help="Of --torch and --onnx: the Recipe, as JSON.")] = None,
 ) -> None:
     """Write another framework's network as one ONNX file with its Recipe inside, checked against torch."""
     from rich.console import Console

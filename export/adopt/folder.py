@@ -84,8 +84,8 @@ def find_trained(
 
 
 def _folder(source: Path, root: Path, configuration: str | None) -> Path:
-    found = sorted({path.parent for path in (*root.glob("plans.json"), *root.glob("*/plans.json"),
-                                            *root.glob("*/*/plans.json")) if path.parent.name[:9] != "crossval_"})  # fmt: skip
+    plans = [path for depth in ("", "*/", "*/*/") for path in root.glob(f"{depth}plans.json")]
+    found = sorted({path.parent for path in plans if not path.parent.name.startswith("crossval_")})
     if not found:
         old = [name for name in _V1 if any(root.rglob(name))]
         if old:
@@ -157,4 +157,3 @@ def _flat(labels: Any) -> Iterator[int]:
             yield from _flat(label)
         else:
             yield int(label)
-

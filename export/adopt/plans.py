@@ -95,7 +95,9 @@ def plans_of(
             practice=practice, provenance=dict(provenance or {}),
         )  # fmt: skip
     except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
-        told = f"lacks {error}" if isinstance(error, KeyError) else f"has something that is not as it should be ({error})"
+        told = (
+            f"lacks {error}" if isinstance(error, KeyError) else f"has something that is not as it should be ({error})"
+        )
         raise ModelError(f"plans.json {told}", fix="get it again from who trained it") from None
     return Plans(recipe, architecture, arguments, strides)
 
@@ -191,9 +193,9 @@ def _strides(stages: Any) -> Shape:
 
 
 def _window(plans: Mapping[str, Any]) -> tuple[tuple[float, float], float, float]:
-    properties = plans.get("foreground_intensity_properties_per_channel") or plans[
-        "foreground_intensity_properties_by_modality"
-    ]
+    properties = (
+        plans.get("foreground_intensity_properties_per_channel") or plans["foreground_intensity_properties_by_modality"]
+    )
     seen = properties["0"]
     clip = float(seen["percentile_00_5"]), float(seen["percentile_99_5"])
     return clip, float(seen["mean"]), max(float(seen["std"]), 1e-8)

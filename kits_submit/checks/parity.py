@@ -58,15 +58,18 @@ def trust(selection: Selection, model: Model) -> None:
 
 def _answers_at_all(selection: Selection, model: Model) -> None:
     on_cpu = selection.engine.device == PROVIDERS["cpu"]
-    engine = selection.engine if on_cpu else OnnxRuntimeEngine(model.content, "cpu", threads=1, one_member=model.one_member)
+    engine = (
+        selection.engine if on_cpu else OnnxRuntimeEngine(model.content, "cpu", threads=1, one_member=model.one_member)
+    )
     edges = model.recipe.strides
     try:
         answer(engine, np.zeros((1, 1, *edges), np.float32), model.recipe.outputs, None, None)
     except OutOfMemory as error:
         raise BudgetError(error.what, fix=error.fix) from None
     except (DeviceError, ModelError) as error:
+        told = " x ".join(map(str, edges))
         raise ModelError(
-            f"its graph does not answer a patch of {edges[0]} x {edges[1]} x {edges[2]} voxels, as its Recipe says ({error.what})",
+            f"its graph does not answer a patch of {told} voxels, as its Recipe says ({error.what})",
             fix="export it again with this version of kits-submit",
             path=model.path,
         ) from None

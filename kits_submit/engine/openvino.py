@@ -47,7 +47,11 @@ class OpenVinoEngine:
         wanted = threads or processors()
         if precision == BF16 and "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
             raise DeviceError("this processor does not multiply bf16", fix="use --precision fp32")
-        hints = {"INFERENCE_PRECISION_HINT": _HINTS[precision], "PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": wanted}
+        hints = {
+            "INFERENCE_PRECISION_HINT": _HINTS[precision],
+            "PERFORMANCE_HINT": "LATENCY",
+            "INFERENCE_NUM_THREADS": wanted,
+        }
         try:
             model = core.read_model(content)
             names = [port.get_any_name() for port in model.inputs]

@@ -62,16 +62,9 @@ def select_engine(
     Raises:
         DeviceError: an unknown device, the one asked for does not start, or no GPU runs where one is required.
     """
-    if device not in DEVICES:
-        raise DeviceError(f"unknown device {device!r}", fix=f"use one of {', '.join(DEVICES)}")
-    if require_gpu and device in ("openvino", "cpu"):
-        raise DeviceError(f"a GPU is required, and the device asked for is {device}", fix="use --device auto or cuda")
-    if precision not in PRECISIONS:
-        raise DeviceError(f"unknown precision {precision!r}", fix=f"use one of {', '.join(PRECISIONS)}")
+    _refuse(device, precision, require_gpu=require_gpu)
     rungs = _rungs(model, threads)
     if precision == BF16:
-        if device not in ("auto", "openvino") or require_gpu:
-            raise DeviceError(f"bf16 is OpenVINO's, not {device}'s", fix="use --device openvino, or --precision fp32")
         return Selection(rungs[_IN_BF16](), rung=_IN_BF16)
     if device != "auto" and (device, precision) != ("openvino", "auto"):
         return Selection(rungs[device](), rung=device)
@@ -90,6 +83,18 @@ def select_engine(
                 reason = error.what
         steps.append(f"{rung}: {reason}")
     raise DeviceError(f"a GPU is required, and none runs ({'; '.join(steps)})", fix="leave --require-gpu out")
+
+
+def _refuse(device: str, precision: str, *, require_gpu: bool) -> None:
+    """What cannot be meant."""
+    if device not in DEVICES:
+        raise DeviceError(f"unknown device {device!r}", fix=f"use one of {', '.join(DEVICES)}")
+    if require_gpu and device in ("openvino", "cpu"):
+        raise DeviceError(f"a GPU is required, and the device asked for is {device}", fix="use --device auto or cuda")
+    if precision not in PRECISIONS:
+        raise DeviceError(f"unknown precision {precision!r}", fix=f"use one of {', '.join(PRECISIONS)}")
+    if precision == BF16 and (device not in ("auto", "openvino") or require_gpu):
+        raise DeviceError(f"bf16 is OpenVINO's, not {device}'s", fix="use --device openvino, or --precision fp32")
 
 
 def _names(device: str, precision: str, *, require_gpu: bool) -> tuple[str, ...]:

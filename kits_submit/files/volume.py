@@ -97,7 +97,7 @@ class Grid:
 
     @cached_property
     def stored_axes(self) -> tuple[tuple[int, bool], ...]:
-        """Of each stored axis, fastest first: which of Z, Y, X it is (0, 1, 2), and whether it runs downwards along it."""
+        """Of each stored axis, fastest first: which of Z, Y, X it is (0, 1, 2), and whether it runs against that."""
         return tuple((int(axis), bool(direction < 0)) for axis, direction in self._to_canonical)
 
     @cached_property

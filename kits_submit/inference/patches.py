@@ -204,7 +204,7 @@ def _stepped(n: int, patch: int, step: float) -> list[Span]:
 
 
 def _as_nnunet(size: Shape) -> Image:
-    """nnU-Net's weights (`compute_gaussian`): rounded to fp16 at a highest of 10; what rounds to 0 is the least other."""
+    """nnU-Net's weights (`compute_gaussian`): in fp16, the highest 10; what rounds to 0 is the least other."""
     z, y, x = (np.exp(-0.5 * ((np.arange(n) - n // 2) / (n * _SIGMA)) ** 2) for n in size)
     weights = (10 * z[:, None, None] * y[:, None] * x).astype(np.float16).astype(np.float32)
     weights[weights == 0] = weights[weights > 0].min()
