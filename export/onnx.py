@@ -44,7 +44,7 @@ def network_to_onnx(network: DeepLab3D, recipe: Recipe) -> ModelProto:
     n, z, y, x = TRACED
     example = torch.zeros(n, 1, z, y, x)
     sizes = {axis: torch.export.Dim.DYNAMIC for axis, size in enumerate(INPUT_AXES) if isinstance(size, str)}
-    with _quiet():
+    with quiet():
         program = torch.onnx.export(
             Logits(network),
             (example,),
@@ -57,7 +57,7 @@ def network_to_onnx(network: DeepLab3D, recipe: Recipe) -> ModelProto:
             verbose=False,
         )
     model = cast("ONNXProgram", program).model_proto  # None is the old exporter's answer
-    _tidy(model, network.architecture.classes)
+    tidy(model, network.architecture.classes)
     entry = model.metadata_props.add()
     entry.key, entry.value = METADATA_KEY, recipe.to_json()
     add_crop(model)
@@ -65,7 +65,7 @@ def network_to_onnx(network: DeepLab3D, recipe: Recipe) -> ModelProto:
     return model
 
 
-def _tidy(model: ModelProto, classes: int) -> None:
+def tidy(model: ModelProto, classes: int) -> None:
     """Name the free axes; drop the exporter's notes: stack traces with this machine's paths, shapes of inner values."""
     graph = model.graph
     del graph.value_info[:]
@@ -80,7 +80,7 @@ def _tidy(model: ModelProto, classes: int) -> None:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Hold back the exporter's known notices: torchvision operators that are not there, its own deprecated calls."""
     notices = logging.getLogger("torch.onnx._internal.exporter._registration")
     level = notices.level

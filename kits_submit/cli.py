@@ -102,6 +102,10 @@ COMMANDS = {
         "export.cli", "export_command",
         "Write a checkpoint as one ONNX file with its Recipe inside, checked against torch.",
     ),
+    "adopt": Command(
+        "export.adopt.cli", "adopt_command",
+        "Write another framework's network as one ONNX file with its Recipe inside, checked against torch.",
+    ),
     "evaluate": Command(
         "evaluation.cli", "score",
         "Score each case of PREDICTIONS against LABELS: geometry first, then the protocol's measures.",

@@ -14,6 +14,7 @@ from typing import Any, Self
 
 from kits_submit.errors import ModelError
 from kits_submit.labels import KITS19, LabelSet
+from kits_submit.practice import Practice
 from kits_submit.regions import Regions
 from kits_submit.types import Shape, Spacing
 
@@ -70,8 +71,9 @@ class Recipe:
     - `clip_hu`: HU window, inclusive; `mean_hu`, `std_hu`: of the clipped foreground, used to standardise.
     - `patch`: inference patch in voxels along Z, Y, X, each a multiple of `multiple`.
     - `margin`: outer voxels of a patch, along Z, Y, X, that are discarded (paper section 2.4).
-    - `multiple`: the network's total stride; any input edge must be a multiple of it.
+    - `multiple`: the network's total stride, or three along Z, Y, X; any input edge must be a multiple of it.
     - `labels`: the classes of its masks. `regions`: what it answers with instead of a class each, and their rule.
+    - `practice`: what is done otherwise than by this project's own models.
     - `provenance`: where it comes from (data fingerprint, config, commit); strings only, never patient text.
     """
 
@@ -81,11 +83,12 @@ class Recipe:
     std_hu: float
     patch: Shape
     margin: Shape
-    multiple: int = 4
+    multiple: int | Shape = 4
     orientation: str = ORIENTATION
     labels: LabelSet = KITS19
     refinement: Refinement = field(default_factory=Refinement)
     regions: Regions | None = None
+    practice: Practice = field(default_factory=Practice)
     provenance: Mapping[str, str] = field(default_factory=dict)
     schema: int = SCHEMA
 
@@ -97,9 +100,9 @@ class Recipe:
             raise _invalid("clip_hu", self.clip_hu, "(low, high) with low < high")
         if not (math.isfinite(self.mean_hu) and math.isfinite(self.std_hu) and self.std_hu > 0):
             raise _invalid("mean_hu, std_hu", (self.mean_hu, self.std_hu), "finite numbers with std_hu > 0")
-        if not all(isinstance(n, int) for n in (self.multiple, *self.patch, *self.margin)):
+        if not all(isinstance(n, int) for n in (*self.strides, *self.patch, *self.margin)):
             raise _invalid("patch, margin, multiple", (self.patch, self.margin, self.multiple), "whole numbers")
-        if self.multiple < 1 or len(self.patch) != 3 or any(p < 1 or p % self.multiple for p in self.patch):
+        if len(self.strides) != 3 or min(self.strides) < 1 or not fits(self.patch, self.strides):
             raise _invalid("patch", self.patch, f"three positive multiples of {self.multiple}")
         if len(self.margin) != 3 or any(m < 0 or 2 * m >= p for m, p in zip(self.margin, self.patch, strict=True)):
             raise _invalid("margin", self.margin, f"three numbers, at least 0 and under half of patch {self.patch}")
@@ -110,6 +113,11 @@ class Recipe:
                 self.regions.check(self.labels)
             except ValueError as error:
                 raise ModelError(f"Recipe.regions: {error}", fix=_EXPORT_AGAIN) from None
+
+    @property
+    def strides(self) -> Shape:
+        """`multiple` along Z, Y, X."""
+        return strides_of(self.multiple)
 
     @property
     def outputs(self) -> int:
@@ -131,9 +139,12 @@ class Recipe:
     def document(self) -> dict[str, Any]:
         """As JSON has it; what a network of two classes does not need is left out, so that older programs read it."""
         made = asdict(self) | {"labels": self.labels.document(), "refinement": self.refinement.document()}
-        if self.regions is None:
-            return {name: value for name, value in made.items() if name != "regions"}
-        return made | {"regions": self.regions.document()}
+        optional = {
+            "regions": None if self.regions is None else self.regions.document(),
+            "practice": self.practice.document() or None,
+        }
+        made = {name: value for name, value in made.items() if name not in optional}
+        return made | {name: value for name, value in optional.items() if value is not None}
 
     @classmethod
     def from_json(cls, text: str) -> Self:
@@ -173,6 +184,9 @@ class Recipe:
                 raw[name] = tuple(raw[name])
             raw["labels"] = _labels(raw["labels"])
             raw["regions"] = _regions(raw.get("regions"))
+            raw["practice"] = _practice(raw.get("practice", {}))
+            if isinstance(raw.get("multiple"), list):
+                raw["multiple"] = tuple(raw["multiple"])
             raw["refinement"] = Refinement(**refinement)
             return cls(**raw)
         except TypeError:
@@ -187,6 +201,23 @@ def _labels(document: object) -> LabelSet:
         return LabelSet.from_document(document)
     except ValueError as error:
         raise ModelError(f"Recipe.labels is {error}", fix=_EXPORT_AGAIN) from None
+
+
+def strides_of(multiple: int | Shape) -> Shape:
+    """A total stride along Z, Y, X."""
+    return (multiple,) * 3 if isinstance(multiple, int) else multiple
+
+
+def fits(patch: Shape, strides: Shape) -> bool:
+    """Whether a patch has three edges, each a positive multiple of the stride along it."""
+    return len(patch) == 3 and all(p >= 1 and p % stride == 0 for p, stride in zip(patch, strides, strict=True))
+
+
+def _practice(document: object) -> Practice:
+    try:
+        return Practice.from_document(document)
+    except ValueError as error:
+        raise ModelError(f"Recipe.practice: {error}", fix=_EXPORT_AGAIN) from None
 
 
 def _regions(document: object) -> Regions | None:

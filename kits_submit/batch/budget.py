@@ -10,8 +10,9 @@ from kits_submit.batch.outcome import CaseResult
 from kits_submit.errors import BudgetError, KitsError
 from kits_submit.files.cases import Case
 from kits_submit.files.volume import Grid, read_grid
+from kits_submit.inference.frame import Frame
 from kits_submit.inference.grid import target_shape
-from kits_submit.inference.oblique import Upright
+from kits_submit.inference.oblique import upright_of
 from kits_submit.inference.plausible import network_shape
 from kits_submit.machine.limits import free_memory
 from kits_submit.recipe import Recipe
@@ -56,8 +57,7 @@ def check_fit(cases: Sequence[Case], recipe: Recipe) -> Fit:
         grid = _grid(case, recipe)
         if grid is None:
             continue
-        whole = _upright_bytes(grid, recipe)
-        least, most = (of(grid.shape, grid.spacing_mm, recipe) + whole for of in (least_bytes, most_bytes))
+        least, most = _bounds(grid, recipe)
         if least > free.free_bytes:
             what = f"needs at least {least / 1e9:.1f} GB for {grid.shape} voxels (Z, Y, X), {told}"
             error = BudgetError(what, fix="give it more memory, or --no-memory-check to try", path=case.image)
@@ -70,9 +70,12 @@ def check_fit(cases: Sequence[Case], recipe: Recipe) -> Fit:
 def bounds(case: Case, recipe: Recipe) -> tuple[int, int] | None:
     """The least and the most bytes that the case takes; None where its header cannot be read."""
     grid = _grid(case, recipe)
-    if grid is None:
-        return None
-    least, most = (of(grid.shape, grid.spacing_mm, recipe) for of in (least_bytes, most_bytes))
+    return None if grid is None else _bounds(grid, recipe)
+
+
+def _bounds(grid: Grid, recipe: Recipe) -> tuple[int, int]:
+    whole = _upright_bytes(grid, recipe)
+    least, most = (of(grid.shape, grid.spacing_mm, recipe) + whole for of in (least_bytes, most_bytes))
     return least, most
 
 
@@ -81,7 +84,7 @@ def _grid(case: Case, recipe: Recipe) -> Grid | None:
         return None
     try:
         grid = read_grid(case.image)
-        network_shape(grid, recipe.spacing_mm)
+        network_shape(grid, Frame.of(grid, recipe).back(recipe.spacing_mm), upright_of(grid, recipe))
     except KitsError:
         return None
     return grid
@@ -89,7 +92,7 @@ def _grid(case: Case, recipe: Recipe) -> Grid | None:
 
 def _upright_bytes(grid: Grid, recipe: Recipe) -> int:
     """Of the image and the scores, which stand whole where the volume is oblique (`kits_submit.inference.oblique`)."""
-    upright = Upright.of(grid, recipe.spacing_mm)
+    upright = upright_of(grid, recipe)
     return 0 if upright is None else 4 * (1 + recipe.outputs) * math.prod(upright.shape)
 
 

@@ -16,7 +16,7 @@ from kits_submit.files.dicom.codes import Maker
 from kits_submit.files.masks import write_mask
 from kits_submit.files.volume import open_planes
 from kits_submit.inference.clock import Clock
-from kits_submit.inference.pipeline import Head, labelled, prepared
+from kits_submit.inference.pipeline import Head, labelled, prepared, surveyed
 from kits_submit.inference.restore import Slab
 from kits_submit.inference.seen import Seen
 from kits_submit.machine.memory import peak_mb
@@ -134,7 +134,7 @@ class Job:
 
     def _emptiness(self, volume_ml: Mapping[str, float]) -> tuple[str, ...]:
         kidneys = [self._recipe.labels.names[number] for number in self._recipe.labels.kidney]
-        return (NO_KIDNEY,) if volume_ml and not any(volume_ml[name] for name in kidneys) else ()
+        return (NO_KIDNEY,) if volume_ml and kidneys and not any(volume_ml[name] for name in kidneys) else ()
 
     def _read(self) -> Iterator[Any]:
         """A `Head`, then planes."""
@@ -142,8 +142,12 @@ class Job:
             raise InputError(
                 "no imaging.nii.gz in it", fix="add the image, or remove the folder", path=self.case.folder
             )
+        survey = None
+        if self._recipe.practice.looks_first:
+            with open_planes(self.case.image, self._hu_offset) as source:
+                survey = surveyed(source, self._recipe, self.clock)
         with open_planes(self.case.image, self._hu_offset) as source:
-            head = Head.of(source, self._recipe)
+            head = Head.of(source, self._recipe, survey)
             yield head
             yield from prepared(source, head, self._recipe, self.clock, self._seen)
 

@@ -25,12 +25,19 @@ class Provenance:
     selection: Selection
     plan: PatchPlan
     hu_offset: float = 0.0
+    fast: bool = False
     started: float = field(default_factory=time.perf_counter)
 
     @property
     def key(self) -> str:
         """Two runs with one key make the same mask of the same image."""
-        return f"{self.model.sha256} {self.model.recipe.to_json()} {self.plan} {self.hu_offset:g} {__version__}"
+        how = f"{self.plan} {self.hu_offset:g} {self.precision} {self.model.one_member}"
+        return f"{self.model.sha256} {self.model.recipe.to_json()} {how} {__version__}"
+
+    @property
+    def precision(self) -> str:
+        """Of the arithmetic of what runs now."""
+        return str(getattr(self.selection.engine, "precision", "fp16" if self.model.half else "fp32"))
 
     def document(self, cases: Sequence[Mapping[str, Any]], exit_code: int | None) -> dict[str, Any]:
         """The run as `run.json` records it; `exit_code` is None while it goes on."""
@@ -41,6 +48,8 @@ class Provenance:
             "versions": {"python": platform.python_version(), **{name: version(name) for name in _LIBRARIES}},
             "engine": engine.name,
             "device": engine.device,
+            "precision": self.precision,
+            "fast": self.fast,
             "threads": getattr(engine, "threads", None),
             "hu_offset": self.hu_offset,
             "stepped_down": list(self.selection.steps),

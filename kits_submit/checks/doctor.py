@@ -15,6 +15,7 @@ from kits_submit.batch.budget import least_bytes
 from kits_submit.checks.parity import check_parity
 from kits_submit.engine.model import Model, load_model
 from kits_submit.engine.onnxruntime import import_onnxruntime
+from kits_submit.engine.openvino import BF16, openvino_installed
 from kits_submit.engine.select import gpu_present, select_engine
 from kits_submit.errors import BudgetError, KitsError, OutputError
 from kits_submit.machine.limits import free_memory
@@ -47,6 +48,7 @@ def examine(model_path: Path, device: str, output: Path | None = None) -> tuple[
         facts += [("stepped down", step) for step in selection.steps]
         facts += [("engine", selection.engine.name), ("device", selection.engine.device)]
         facts.append(("parity with CPU", check_parity(selection.engine, model)))
+        facts += _in_bf16(device, model)
     except KitsError as failure:
         failures.append(failure)
     else:
@@ -98,6 +100,19 @@ def _model(model: Model) -> Iterator[Fact]:
     yield "model", f"{model.path} ({len(model.content) / 1e6:.2f} MB)"
     yield "sha256", model.sha256
     yield "recipe", f"{spacing} mm, {low:g} to {high:g} HU, patch {recipe.patch}, margin {recipe.margin}"
+    practice = recipe.practice.document()
+    if practice:
+        yield "practice", ", ".join(f"{name} {value}" for name, value in practice.items())
+
+
+def _in_bf16(device: str, model: Model) -> Iterator[Fact]:
+    """What `--precision auto` would find here."""
+    if device not in ("auto", "openvino") or not openvino_installed():
+        return
+    try:
+        yield "bf16", check_parity(select_engine("openvino", model, precision=BF16).engine, model)
+    except KitsError as failure:
+        yield "bf16", f"left: {failure.what}"
 
 
 def _memory(recipe: Recipe, failures: list[KitsError]) -> Iterator[Fact]:

@@ -40,6 +40,19 @@ ThreadsOption = Annotated[
 ]  # fmt: skip
 
 
+class Precision(StrEnum):
+    """`engine.select.PRECISIONS`, spelled here for the same reason."""
+
+    fp32 = "fp32"
+    bf16 = "bf16"
+    auto = "auto"
+
+
+PrecisionOption = Annotated[
+    Precision, typer.Option(help="Of OpenVINO; auto takes bf16 where this machine's labels stay the same.")
+]
+
+
 class OnFailure(StrEnum):
     """What stands in the output folder for a case that failed."""
 

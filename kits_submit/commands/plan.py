@@ -21,8 +21,9 @@ def patch_plan(recipe: Recipe, patch: str | None, margin: str | None, overlap: f
     from kits_submit.inference.patches import PatchPlan
 
     sizes = _three(patch, recipe.patch, "--patch"), _three(margin, recipe.margin, "--margin")
+    own = PatchPlan.of(recipe)
     try:
-        return PatchPlan(*sizes, recipe.multiple, overlap)
+        return PatchPlan(*sizes, recipe.multiple, own.overlap if overlap is None else overlap, own.centred)
     except InputError as error:
         raise UsageError(error.what, fix=error.fix) from None
 

@@ -14,6 +14,8 @@ from kits_submit.commands.options import (
     ModelOption,
     Names,
     OnFailure,
+    Precision,
+    PrecisionOption,
     ScoredBy,
     ThreadsOption,
 )
@@ -57,6 +59,10 @@ def run_command(
         float | None, typer.Option(help="Blend whole patches by Gaussian weights at this overlap; discards no margin.")
     ] = None,
     threads: ThreadsOption = None,
+    precision: PrecisionOption = Precision.fp32,
+    fast: Annotated[
+        bool, typer.Option("--fast", help="Of an adopted model: no mirroring, less overlap, one of its folds.")
+    ] = False,
     hu_offset: Annotated[
         float, typer.Option(help="Added to each value of the images: -1024 for CT that is stored +1024.")
     ] = 0.0,
@@ -120,7 +126,7 @@ def run_command(
             memory_check=memory_check, require_gpu=require_gpu, jobs=jobs, patch=patch, margin=margin, overlap=overlap,
             pictures=pictures, report=report, judged=judged, hu_offset=hu_offset, threads=threads, names=names,
             as_json=as_json, series=tuple(series or ()), also=tuple(also or ()), part=part, cluster=cluster,
-            metrics=metrics, case_log=case_log,
+            metrics=metrics, case_log=case_log, precision=precision.value, fast=fast,
         )  # fmt: skip
         code = Session(request).run()
     raise typer.Exit(code)

@@ -29,7 +29,7 @@ from kits_submit.commands.views import Views
 from kits_submit.console import close, say, show, show_json, width
 from kits_submit.engine.model import load_model
 from kits_submit.engine.select import Selection, select_engine
-from kits_submit.errors import InputError, KitsError, batch_exit_code
+from kits_submit.errors import InputError, KitsError, UsageError, batch_exit_code
 from kits_submit.files.cases import Case, find_cases, find_masks
 from kits_submit.files.left_out import left_out
 from kits_submit.files.output import SCORES, output_folder
@@ -78,6 +78,8 @@ class Request:
     cluster: str | None = None
     metrics: Path | None = None
     case_log: Path | None = None
+    precision: str = "fp32"
+    fast: bool = False
 
 
 class Session:
@@ -103,14 +105,15 @@ class Session:
         self._truths = _truths(self._listed, request.labels)
         images = [image for image in self._images.values() if image is not None]
         check_targets(self._listed, request.output, [*images, *self._truths.values(), request.model])
-        self._model = load_model(request.model)
+        model = load_model(request.model)
+        self._model = model.faster() if request.fast else model
         self._protocol = protocol_for(self._model.recipe.labels, request.protocol)
         self._round = round_for(self._model.recipe.labels, request.judged, request.model)
         if self._truths:
             refuse_unknown_labels(self._model.recipe.labels, self._protocol, request.model)
         selection = self._engine()
         plan = patch_plan(self._model.recipe, request.patch, request.margin, request.overlap)
-        self._made_by = Provenance(self._model, selection, plan, request.hu_offset)
+        self._made_by = Provenance(self._model, selection, plan, request.hu_offset, request.fast)
         self._views = Views(request.output, self._model, self._images, self._truths, request.hu_offset)
 
     def run(self) -> int:
@@ -153,8 +156,14 @@ class Session:
         if request.cluster is not None:
             from kits_submit.batch.cluster.drive import Elsewhere
 
-            return Selection(Elsewhere())
-        selection = select_engine(request.device, self._model, require_gpu=request.require_gpu, threads=request.threads)
+            if request.precision == "auto":
+                raise UsageError("--precision auto with --cluster, whose nodes may differ", fix="give fp32 or bf16")
+            stored = "fp16" if self._model.half else "fp32"
+            return Selection(Elsewhere(precision=request.precision if request.precision == "bf16" else stored))
+        selection = select_engine(
+            request.device, self._model, require_gpu=request.require_gpu, threads=request.threads,
+            precision=request.precision,
+        )  # fmt: skip
         trust(selection, self._model)
         return selection
 

@@ -52,6 +52,7 @@ class OnnxRuntimeEngine:
         device: a key of `PROVIDERS`.
         settings: of cuDNN, on `cuda` alone; None takes what was found best here (`engine.cudnn`).
         threads: on the CPU; None: as many as there are processors for this process.
+        one_member: of a file of several networks the first one's answer, not the mean.
 
     Raises:
         BudgetError: there is no memory for it.
@@ -59,7 +60,13 @@ class OnnxRuntimeEngine:
     """
 
     def __init__(
-        self, content: bytes, device: str, settings: Settings | None = None, threads: int | None = None
+        self,
+        content: bytes,
+        device: str,
+        settings: Settings | None = None,
+        threads: int | None = None,
+        *,
+        one_member: bool = False,
     ) -> None:
         provider = PROVIDERS[device]
         onnxruntime = import_onnxruntime()
@@ -91,7 +98,9 @@ class OnnxRuntimeEngine:
         self.device = active
         self.batch_voxels = CPU_BATCH_VOXELS * self.threads if device == "cpu" else _GPU_BATCH_VOXELS
         self._input, *self._cell_inputs = [value.name for value in self._session.get_inputs()]
-        self._output = self._session.get_outputs()[0].name
+        self._output = self._session.get_outputs()[int(one_member)].name
+        self._only = onnxruntime.RunOptions()
+        self._only.only_execute_path_to_fetches = one_member
         self._cuts = device != "tensorrt"  # which builds anew, for minutes, for each part that it has not met
         self._memory = "cpu" if device == "cpu" else "cuda"
         self._binding = self._session.io_binding()
@@ -129,7 +138,7 @@ class OnnxRuntimeEngine:
                 self._binding.bind_cpu_input(name, numbers)
             self._binding.bind_output(self._output, self._memory)
             self._bound_to = batch.shape, cells
-        self._session.run_with_iobinding(self._binding)
+        self._session.run_with_iobinding(self._binding, self._only)
         logits: Logits = self._binding.copy_outputs_to_cpu()[0]
         return logits
 

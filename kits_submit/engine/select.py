@@ -8,11 +8,13 @@ from pathlib import Path
 
 from kits_submit.engine.model import Model
 from kits_submit.engine.onnxruntime import OnnxRuntimeEngine
-from kits_submit.engine.openvino import OpenVinoEngine, openvino_installed
+from kits_submit.engine.openvino import BF16, FP32, OpenVinoEngine, openvino_installed
 from kits_submit.engine.protocol import Engine
 from kits_submit.errors import DeviceError
 
 DEVICES = ("auto", "cuda", "tensorrt", "openvino", "cpu")
+PRECISIONS = (FP32, BF16, "auto")
+_IN_BF16 = "openvino in bf16"
 _GPU_FILES = (Path("/dev/nvidiactl"), Path("/dev/dxg"))
 
 
@@ -46,24 +48,27 @@ def gpu_present() -> bool:
     return any(node.exists() for node in _GPU_FILES)
 
 
-def select_engine(device: str, model: Model, *, require_gpu: bool = False, threads: int | None = None) -> Selection:
+def select_engine(
+    device: str, model: Model, *, require_gpu: bool = False, threads: int | None = None, precision: str = FP32
+) -> Selection:
     """The engine for `device`; `auto` takes the first rung that starts: cuda, openvino, cpu.
 
     Args:
+        precision: of OpenVINO's arithmetic. `bf16`: that and nothing below it; `auto`: bf16 first, and fp32 where it
+            does not start or `checks.parity` finds that it answers otherwise.
         require_gpu: leave the rungs without a GPU off the ladder.
         threads: of an engine on the CPU; None: as many as there are processors for this process.
 
     Raises:
         DeviceError: an unknown device, the one asked for does not start, or no GPU runs where one is required.
     """
-    if device not in DEVICES:
-        raise DeviceError(f"unknown device {device!r}", fix=f"use one of {', '.join(DEVICES)}")
-    if require_gpu and device in ("openvino", "cpu"):
-        raise DeviceError(f"a GPU is required, and the device asked for is {device}", fix="use --device auto or cuda")
+    _refuse(device, precision, require_gpu=require_gpu)
     rungs = _rungs(model, threads)
-    if device != "auto":
+    if precision == BF16:
+        return Selection(rungs[_IN_BF16](), rung=_IN_BF16)
+    if device != "auto" and (device, precision) != ("openvino", "auto"):
         return Selection(rungs[device](), rung=device)
-    names = ("cuda",) if require_gpu else ("cuda", "openvino", "cpu")
+    names = _names(device, precision, require_gpu=require_gpu)
     ladder = [(name, rungs[name]) for name in names]
     steps: list[str] = []
     while ladder:
@@ -80,24 +85,44 @@ def select_engine(device: str, model: Model, *, require_gpu: bool = False, threa
     raise DeviceError(f"a GPU is required, and none runs ({'; '.join(steps)})", fix="leave --require-gpu out")
 
 
+def _refuse(device: str, precision: str, *, require_gpu: bool) -> None:
+    """What cannot be meant."""
+    if device not in DEVICES:
+        raise DeviceError(f"unknown device {device!r}", fix=f"use one of {', '.join(DEVICES)}")
+    if require_gpu and device in ("openvino", "cpu"):
+        raise DeviceError(f"a GPU is required, and the device asked for is {device}", fix="use --device auto or cuda")
+    if precision not in PRECISIONS:
+        raise DeviceError(f"unknown precision {precision!r}", fix=f"use one of {', '.join(PRECISIONS)}")
+    if precision == BF16 and (device not in ("auto", "openvino") or require_gpu):
+        raise DeviceError(f"bf16 is OpenVINO's, not {device}'s", fix="use --device openvino, or --precision fp32")
+
+
+def _names(device: str, precision: str, *, require_gpu: bool) -> tuple[str, ...]:
+    on_cpu = (_IN_BF16, "openvino") if precision == "auto" else ("openvino",)
+    if device == "openvino":
+        return on_cpu
+    return ("cuda",) if require_gpu else ("cuda", *on_cpu, "cpu")
+
+
 def _rungs(model: Model, threads: int | None) -> dict[str, Callable[[], Engine]]:
     return {
         "cuda": lambda: _on_gpu(model, "cuda"),
         "tensorrt": lambda: _on_gpu(model, "tensorrt"),
-        "openvino": lambda: OpenVinoEngine(model.content, threads),
-        "cpu": lambda: OnnxRuntimeEngine(model.content, "cpu", threads=threads),
+        _IN_BF16: lambda: OpenVinoEngine(model.content, threads, BF16, one_member=model.one_member),
+        "openvino": lambda: OpenVinoEngine(model.content, threads, one_member=model.one_member),
+        "cpu": lambda: OnnxRuntimeEngine(model.content, "cpu", threads=threads, one_member=model.one_member),
     }
 
 
 def _on_gpu(model: Model, device: str) -> Engine:
     if not gpu_present():
         raise DeviceError("no NVIDIA GPU is visible", fix="run on one (docker run --gpus all), or use --device auto")
-    return OnnxRuntimeEngine(model.content, device)
+    return OnnxRuntimeEngine(model.content, device, one_member=model.one_member)
 
 
 def _not_worth_trying(rung: str) -> str | None:
     if rung == "cuda" and not gpu_present():
         return "no NVIDIA GPU is visible"
-    if rung == "openvino" and not openvino_installed():
+    if rung in (_IN_BF16, "openvino") and not openvino_installed():
         return "not installed"
     return None

@@ -104,10 +104,14 @@ class Grid:
         return view
 
     @cached_property
+    def stored_axes(self) -> tuple[tuple[int, bool], ...]:
+        """Of each stored axis, fastest first: which of Z, Y, X it is (0, 1, 2), and whether it runs against that."""
+        return tuple((int(axis), bool(direction < 0)) for axis, direction in self._to_canonical)
+
+    @cached_property
     def slowest(self) -> tuple[int, bool]:
         """The axis (0, 1, 2 for Z, Y, X) that the file stores slowest, and whether it runs downwards along it."""
-        axis, direction = self._to_canonical[2]
-        return int(axis), bool(direction < 0)
+        return self.stored_axes[2]
 
     def canonical_plane(self, stored: Array) -> Array:
         """A view of a plane across the slowest axis, stored as (first, second axis), as its two axes of Z, Y, X."""

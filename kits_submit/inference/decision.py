@@ -114,6 +114,27 @@ class Nested:
         return found
 
 
+class OfLogits:
+    """A decision about logits that are interpolated as they are (nnU-Net), not as probabilities.
+
+    A score that leads at each corner leads in any convex combination of them, of logits as of probabilities.
+    """
+
+    def __init__(self, decision: Decision) -> None:
+        self._decision = decision
+        self.foreground = decision.foreground
+        self.decide = decision.decide
+        self.labels = decision.decide
+
+    @property
+    def contradicted(self) -> int:
+        """See `Decision`."""
+        return self._decision.contradicted
+
+    def probabilities(self, scores: Scores, out: Probabilities | None = None) -> Probabilities:  # noqa: ARG002
+        return scores
+
+
 class OfProbabilities:
     """A decision about what are probabilities already."""
 

@@ -23,11 +23,15 @@ FloatArray: TypeAlias = npt.NDArray[np.float32]
 Plane: TypeAlias = npt.NDArray[np.float32]  # two of the axes Z, Y, X
 
 
-def target_shape(shape: Shape, spacing_mm: Spacing, target_mm: Spacing) -> Shape:
+def target_shape(shape: Shape, spacing_mm: Spacing, target_mm: Spacing, *, halves_even: bool = False) -> Shape:
     """Voxels along Z, Y, X that a volume has at another spacing: the nearest whole number, at least one.
 
     Size 110 at 5.0 mm is 550 mm: 183 voxels, each 3.005 mm long, for the box is kept exactly and the voxel nearly.
+    A half is rounded up, or to the even number (as nnU-Net does).
     """
+    if halves_even:
+        z, y, x = (max(1, round(s / t * n)) for n, s, t in zip(shape, spacing_mm, target_mm, strict=True))
+        return z, y, x
     z, y, x = (max(1, math.floor(n * s / t + 0.5)) for n, s, t in zip(shape, spacing_mm, target_mm, strict=True))
     return z, y, x
 
@@ -143,6 +147,12 @@ class Neighbours:
         low = position.astype(np.intp)
         weight = (position - low).astype(np.float32)
         return cls(low, low + (weight > 0), weight)
+
+    @classmethod
+    def nearest(cls, n_in: int, n_out: int) -> Self:
+        """The same grids, each output the nearest input (of two as near the later one)."""
+        index = np.clip(np.floor((np.arange(n_out) + 0.5) * (n_in / n_out)), 0, n_in - 1).astype(np.intp)
+        return cls(index, index, np.zeros(n_out, np.float32))
 
     def ready(self, i: int, *, descending: bool) -> list[int]:
         """Outputs whose last missing input is `i`, when inputs arrive in ascending or in descending order."""

@@ -23,6 +23,8 @@ from kits_submit.files.oddities import OBLIQUE_DEGREES, oblique_degrees
 from kits_submit.files.volume import Grid
 from kits_submit.inference.decision import Decision
 from kits_submit.inference.restore import Box, Slab, box_of
+from kits_submit.practice import Practice
+from kits_submit.recipe import Recipe
 from kits_submit.types import Affine, Image, Labels, Probabilities, Shape, Spacing
 
 Plane = npt.NDArray[np.float32]
@@ -58,6 +60,11 @@ class Upright:
         upright[:3, 3] = _IPL_TO_RAS @ ((low + high) / 2 - (count - 1) / 2 * spacing_mm)
         z, y, x = (int(n) for n in count)
         return cls((z, y, x), np.linalg.inv(to_mm) @ upright)
+
+
+def upright_of(grid: Grid, recipe: Recipe) -> Upright | None:
+    """The upright grid of an oblique volume; None of another, and for a network with a practice of its own."""
+    return Upright.of(grid, recipe.spacing_mm) if recipe.practice == Practice() else None
 
 
 def upright_planes(

@@ -9,6 +9,8 @@ Along an axis of n voxels, with patches of p and a margin of m discarded on each
                 least 2m long); at the volume's own faces nothing is discarded
 
     n = 110, p = 72, m = 8: k = ceil(94 / 56) = 2, q = 47 + 16 = 63 -> 64, starts 0 and 46, overlap 46..64, cut at 55.
+
+Other frameworks' networks keep whole patches, which overlap by a share of their edge (`PatchPlan.centred`).
 """
 
 from __future__ import annotations
@@ -22,13 +24,16 @@ from typing import Self
 import numpy as np
 
 from kits_submit.errors import InputError
-from kits_submit.recipe import Recipe
+from kits_submit.recipe import Recipe, fits, strides_of
 from kits_submit.types import Image, Shape
 
 
 @dataclass(frozen=True)
 class Span:
-    """One axis of a patch: it reads [start, start + size) and its result holds for [keep_start, keep_stop)."""
+    """One axis of a patch: it reads [start, start + size) and its result holds for [keep_start, keep_stop).
+
+    It may begin before the volume does.
+    """
 
     start: int
     size: int
@@ -66,7 +71,8 @@ class PatchBox:
         """
         patch = np.full(self.size, outside, np.float32)
         inside = self._inside(image, origin)
-        patch[tuple(slice(0, n) for n in inside.shape)] = inside
+        before = (max(0, -axis.start) for axis in self.axes)
+        patch[tuple(slice(b, b + n) for b, n in zip(before, inside.shape, strict=True))] = inside
         return patch
 
     def constant(self, image: Image, outside: float, origin: Shape = (0, 0, 0)) -> float | None:
@@ -78,7 +84,8 @@ class PatchBox:
         return value if inside.min() == value == inside.max() else None
 
     def _inside(self, image: Image, origin: Shape) -> Image:
-        return image[_slices([(a.start - o, a.start + a.size - o) for a, o in zip(self.axes, origin, strict=True)])]
+        spans = [(max(0, a.start) - o, a.start + a.size - o) for a, o in zip(self.axes, origin, strict=True)]
+        return image[_slices(spans)]
 
     @property
     def place(self) -> Shape:
@@ -98,15 +105,18 @@ class PatchPlan:
     - `margin`: outer voxels discarded on each side that faces another patch; under half of `patch`.
     - `overlap`: None discards the margin (paper section 2.4). A share of the patch's edge, at least 0 and below 1, in
       its place keeps whole patches, neighbours at least so much over each other, and blends them by Gaussian weights.
+    - `centred`: with `overlap`, as nnU-Net cuts and weighs: no patch is smaller than `patch`, a volume that is lies in
+      its middle, and weights are centred on voxel n // 2.
     """
 
     patch: Shape
     margin: Shape
-    multiple: int
+    multiple: int | Shape
     overlap: float | None = None
+    centred: bool = False
 
     def __post_init__(self) -> None:
-        if any(p < 1 or p % self.multiple for p in self.patch):
+        if not fits(self.patch, strides_of(self.multiple)):
             raise InputError(f"patch is {self.patch}, allowed: multiples of {self.multiple}", fix=_OTHER_PLAN)
         if any(m < 0 or 2 * m >= p for m, p in zip(self.margin, self.patch, strict=True)):
             raise InputError(
@@ -118,7 +128,8 @@ class PatchPlan:
     @classmethod
     def of(cls, recipe: Recipe) -> Self:
         """The Recipe's."""
-        return cls(recipe.patch, recipe.margin, recipe.multiple)
+        overlap = recipe.practice.overlap
+        return cls(recipe.patch, recipe.margin, recipe.multiple, overlap, overlap is not None)
 
     def rows(self, shape: Shape, axis: int) -> list[tuple[Span, list[PatchBox]]]:
         """The patches of a volume as rows across an axis, in ascending order: (their span on it, the patches)."""
@@ -136,21 +147,26 @@ class PatchPlan:
 
     def weights(self, size: Shape) -> Image:
         """Gaussian weights over a patch, sigma an eighth of its edge (as nnU-Net has it), highest 1, above 0."""
+        if self.centred:
+            return _as_nnunet(size)
         z, y, x = (np.exp(-0.5 * ((np.arange(n) - (n - 1) / 2) / (n * _SIGMA)) ** 2) for n in size)
         weights = (z[:, None, None] * y[:, None] * x).astype(np.float32)
         least: Image = np.maximum(weights / weights.max(), np.float32(_LEAST_WEIGHT))
         return least
 
     def _spans(self, shape: Shape) -> list[list[Span]]:
-        return [self._along(*of_axis) for of_axis in zip(shape, self.patch, self.margin, strict=True)]
+        strides = strides_of(self.multiple)
+        return [self._along(*of_axis) for of_axis in zip(shape, self.patch, self.margin, strides, strict=True)]
 
-    def _along(self, n: int, most: int, margin: int) -> list[Span]:
+    def _along(self, n: int, most: int, margin: int, stride: int) -> list[Span]:
+        if self.overlap is not None and self.centred:
+            return _stepped(n, most, most * (1 - self.overlap))
         if self.overlap is not None:
             step = max(1, math.floor(most * (1 - self.overlap)))
-            return _spread(n, most, math.ceil((n - most) / step) + 1, self.multiple)
+            return _spread(n, most, math.ceil((n - most) / step) + 1, stride)
         count = max(1, math.ceil((n - 2 * margin) / (most - 2 * margin)))
         needed = math.ceil((n - 2 * margin) / count) + 2 * margin
-        return _spread(n, min(most, _rounded_up(needed, self.multiple)), count, self.multiple)
+        return _spread(n, min(most, _rounded_up(needed, stride)), count, stride)
 
 
 def patch_grid(shape: Shape, patch: Shape, margin: Shape, multiple: int) -> list[PatchBox]:
@@ -173,6 +189,26 @@ def _spread(n: int, patch: int, count: int, multiple: int) -> list[Span]:
     starts = [round(i * (n - patch) / (count - 1)) for i in range(count)]
     cuts = [0, *((a + patch + b) // 2 for a, b in itertools.pairwise(starts)), n]
     return [Span(start, patch, *kept) for start, kept in zip(starts, itertools.pairwise(cuts), strict=True)]
+
+
+def _stepped(n: int, patch: int, step: float) -> list[Span]:
+    """Whole patches at most `step` apart (nnU-Net's `compute_steps_for_sliding_window`).
+
+    n = 110, patch 64, step 32: starts 0, 23, 46. n = 50, patch 64: one that begins 7 voxels before the volume.
+    """
+    if n <= patch:
+        return [Span(-((patch - n) // 2), patch, 0, n)]
+    count = math.ceil((n - patch) / step) + 1
+    starts = [round((n - patch) / (count - 1) * i) for i in range(count)]
+    return [Span(start, patch, start, start + patch) for start in starts]
+
+
+def _as_nnunet(size: Shape) -> Image:
+    """nnU-Net's weights (`compute_gaussian`): in fp16, the highest 10; what rounds to 0 is the least other."""
+    z, y, x = (np.exp(-0.5 * ((np.arange(n) - n // 2) / (n * _SIGMA)) ** 2) for n in size)
+    weights = (10 * z[:, None, None] * y[:, None] * x).astype(np.float16).astype(np.float32)
+    weights[weights == 0] = weights[weights > 0].min()
+    return weights
 
 
 def _rounded_up(n: int, multiple: int) -> int:

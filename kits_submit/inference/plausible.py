@@ -17,7 +17,7 @@ _MOST_VOXELS = 1 << 30
 _FEW_SLICES = 5
 
 
-def network_shape(grid: Grid, spacing_mm: Spacing) -> Shape:
+def network_shape(grid: Grid, spacing_mm: Spacing, upright: Upright | None = None) -> Shape:
     """Voxels along Z, Y, X of a volume on a network's grid: an upright one around a volume that is oblique.
 
     A larger or a far smaller field of view than a body's is a wrong unit: the one would need terabytes, the other has
@@ -34,13 +34,17 @@ def network_shape(grid: Grid, spacing_mm: Spacing) -> Shape:
             fix="correct the spacing in its header: NIfTI affines are in mm",
             path=grid.path,
         )
-    upright = Upright.of(grid, spacing_mm)
     shape = target_shape(grid.shape, grid.spacing_mm, spacing_mm) if upright is None else upright.shape
+    refuse_too_large(shape, grid)
+    return shape
+
+
+def refuse_too_large(shape: Shape, grid: Grid) -> None:
+    """Raises: VolumeError: a volume has more voxels on a network's grid than can be computed."""
     if math.prod(shape) > _MOST_VOXELS:
         raise VolumeError(
             f"it has {shape} voxels at the network's spacing", fix="crop it to the abdomen", path=grid.path
         )
-    return shape
 
 
 def slab_note(grid: Grid) -> tuple[str, ...]:

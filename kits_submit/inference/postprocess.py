@@ -83,7 +83,7 @@ def _reassign_small(labels: Labels, which: int, threshold_ml: float, spacing_mm:
 
     `labels` has a rim without that class; of background, one that stays.
     """
-    components, sizes = _components(labels == which, connectivity=6 if which == BACKGROUND else 26)
+    components, sizes = components_of(labels == which, connectivity=6 if which == BACKGROUND else 26)
     volumes = sizes * volume_ml(1, spacing_mm)
     small = volumes <= threshold_ml if which == BACKGROUND else volumes < threshold_ml
     small[0] = False  # number 0 is everything outside the components
@@ -112,7 +112,7 @@ def _swallow(
         if around is None:
             continue
         part = labels[around]
-        components, sizes = _components(part == which, connectivity=26)
+        components, sizes = components_of(part == which, connectivity=26)
         touching = _touching_mm2(components, part, (len(sizes), len(classes)), spacing_mm)
         swallowed = touching[:, by[0]] >= share * touching.sum(axis=1)
         swallowed[0] = False
@@ -122,7 +122,7 @@ def _swallow(
 
 def _drop_foreground(labels: Labels, refinement: Refinement, spacing_mm: Spacing, classes: LabelSet) -> None:
     """Clear foreground components below the threshold; of the others those without a kidney, where any has one."""
-    components, sizes = _components(mask_of(labels, classes.organ, classes), connectivity=26)
+    components, sizes = components_of(mask_of(labels, classes.organ, classes), connectivity=26)
     dropped = sizes * volume_ml(1, spacing_mm) < refinement.foreground_min_ml
     dropped[0] = False
     if refinement.tumor_needs_kidney:
@@ -133,7 +133,7 @@ def _drop_foreground(labels: Labels, refinement: Refinement, spacing_mm: Spacing
         labels[dropped[components]] = BACKGROUND
 
 
-def _components(mask: Mask, connectivity: int) -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.int64]]:
+def components_of(mask: Mask, connectivity: int) -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.int64]]:
     """Component numbers by voxel (0 outside) and voxels by number."""
     import cc3d
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from kits_submit.inference.decision import Decision, Likeliest, OfProbabilities, Scores
-from kits_submit.inference.grid import Neighbours, interpolation, resample_along
+from kits_submit.inference.grid import Neighbours, resample_along
 from kits_submit.types import Labels, Mask, Probabilities, Shape
 
 Box = tuple[slice, slice, slice]
@@ -41,6 +41,7 @@ class Restorer:
         shape: of the Recipe's grid, Z, Y, X.
         descending: the order in which slabs come.
         decision: what the scores say.
+        apart: the axis that takes the nearest plane; the others are interpolated.
     """
 
     def __init__(
@@ -50,8 +51,13 @@ class Restorer:
         *,
         descending: bool = False,
         decision: Decision | None = None,
+        apart: int | None = None,
     ) -> None:
         self._labels, self._shape = labels, shape
+        self._neighbours = [
+            Neighbours.nearest(*sizes) if axis == apart else Neighbours.between(*sizes)
+            for axis, sizes in enumerate(zip(shape, labels.shape, strict=True))
+        ]
         self._descending, self._decision = descending, decision or Likeliest()
         self._written: list[tuple[int, int]] | None = None
         self._edge: Slab | None = None  # the plane of the last slab that the next one's interpolation needs
@@ -80,7 +86,7 @@ class Restorer:
             return
         others = [a for a in range(3) if a != held.axis]
         labels = np.moveaxis(self._labels, held.axis, 0)
-        along = Neighbours.between(self._shape[held.axis], labels.shape[0])
+        along = self._neighbours[held.axis]
         first, last = held.start + box[0][0], held.start + box[0][1] - 1
         wanted = np.flatnonzero(
             (along.low >= held.start) & (along.high < held.stop) & (along.high >= first) & (along.low <= last)
@@ -88,8 +94,7 @@ class Restorer:
         if wanted.size == 0:
             return
         rows, columns = (
-            _Extent(self._shape[a], n_out, span)
-            for a, n_out, span in zip(others, labels.shape[1:], box[1:], strict=True)
+            _Extent(self._neighbours[a], self._shape[a], span) for a, span in zip(others, box[1:], strict=True)
         )
         low = int(along.low[wanted[0]])
         planes = slice(low - held.start, int(along.high[wanted[-1]]) + 1 - held.start)
@@ -123,15 +128,14 @@ class _Extent:
     - `weights`: out x source, None where it is the identity.
     """
 
-    def __init__(self, n_in: int, n_out: int, span: tuple[int, int]) -> None:
-        axis = Neighbours.between(n_in, n_out)
+    def __init__(self, axis: Neighbours, n_in: int, span: tuple[int, int]) -> None:
         touched = np.flatnonzero((axis.high >= span[0]) & (axis.low < span[1]))
         if touched.size == 0:  # a shrinking axis may step over the box
             touched = np.array([0])
         self.out = slice(int(touched[0]), int(touched[-1]) + 1)
         self.source = slice(int(axis.low[self.out].min()), int(axis.high[self.out].max()) + 1)
-        full = interpolation(n_in, n_out)
-        self.weights = None if full is None else np.ascontiguousarray(full[self.out, self.source])
+        same = n_in == len(axis.low)
+        self.weights = None if same else np.ascontiguousarray(axis.matrix(n_in)[self.out, self.source])
 
 
 def _joined(edge: Slab, slab: Slab) -> Slab:

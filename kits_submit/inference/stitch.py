@@ -8,6 +8,7 @@ deep, and the network runs while the file is still being read.
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
@@ -97,8 +98,8 @@ def slabs(volume: Arriving, plan: PatchPlan, network: Network, on_patches: Told 
     merged = _Kept(volume, network.classes) if plan.overlap is None else _Blended(volume, plan, network.classes)
     for i, (span, boxes) in enumerate(rows):
         block = window.advance(span)
-        origin = tuple(span.start if axis == volume.axis else 0 for axis in range(3))
-        merged.begin(span)
+        origin = tuple(max(0, span.start) if axis == volume.axis else 0 for axis in range(3))
+        merged.begin(span, boxes)
         for answered in network.answers(boxes, block, origin, whole=merged.whole):  # type: ignore[arg-type]
             merged.take(answered)
             done += len(answered)
@@ -116,7 +117,7 @@ class _Window:
 
     def advance(self, span: Span) -> Image:
         """The part of the volume that a row reads."""
-        wanted = range(span.start, min(span.start + span.size, self._volume.shape[self._volume.axis]))
+        wanted = range(max(0, span.start), min(span.start + span.size, self._volume.shape[self._volume.axis]))
         self._held = {i: plane for i, plane in self._held.items() if i in wanted}
         last = wanted[0] if self._volume.descending else wanted[-1]
         while last not in self._held:
@@ -135,7 +136,7 @@ class _Kept:
         self._axis, self._classes = volume.axis, classes
         self._others = tuple(n for axis, n in enumerate(volume.shape) if axis != volume.axis)
 
-    def begin(self, span: Span) -> None:
+    def begin(self, span: Span, _: list[PatchBox]) -> None:
         """A row starts."""
         self._start, self._stop = span.keep_start, span.keep_stop
         self._scores = np.empty((self._classes, self._stop - self._start, *self._others), np.float32)
@@ -162,12 +163,14 @@ class _Blended:
         self._others = tuple(n for axis, n in enumerate(volume.shape) if axis != volume.axis)
         self._weights = plan.weights(plan.size(volume.shape))
         self._start = self._stop = 0
-        self._row: list[Answer] = []
+        self._coming: deque[PatchBox] = deque()  # of the row, in the order in which they are added
+        self._early: dict[PatchBox, Logits] = {}
         self._sums = np.zeros((classes + 1, 0, *self._others), np.float32)  # the last: of the weights alone
 
-    def begin(self, span: Span) -> None:
+    def begin(self, span: Span, boxes: list[PatchBox]) -> None:
         """A row starts: room for the planes that are new."""
-        start, stop = span.start, min(span.start + span.size, self._shape[self._axis])
+        self._coming = deque(sorted(boxes, key=lambda box: box.place))
+        start, stop = max(0, span.start), min(span.start + span.size, self._shape[self._axis])
         if self._stop > self._start:
             start, stop = min(start, self._start), max(stop, self._stop)
         room = np.zeros((self._classes + 1, stop - start, *self._others), np.float32)
@@ -175,12 +178,18 @@ class _Blended:
         self._sums, self._start, self._stop = room, start, stop
 
     def take(self, answered: list[Answer]) -> None:
-        """Keep them until the row is whole; each is of its whole patch."""
-        self._row += answered
+        """Add them, each of its whole patch, in one order, so that sums round alike: one that is early waits.
+
+        Only patches of one value are early (`Network.answers`), and those share one array of logits.
+        """
+        self._early |= {answer.box: answer.logits for answer in answered}
+        while self._coming and self._coming[0] in self._early:
+            box = self._coming.popleft()
+            self._add(box, self._early.pop(box))
 
     def _add(self, box: PatchBox, logits: Logits) -> None:
-        places = [slice(a.start, min(a.start + a.size, n)) for a, n in zip(box.axes, self._shape, strict=True)]
-        inside = tuple(slice(0, place.stop - place.start) for place in places)
+        places = [slice(max(0, a.start), min(a.start + a.size, n)) for a, n in zip(box.axes, self._shape, strict=True)]
+        inside = tuple(slice(p.start - a.start, p.stop - a.start) for a, p in zip(box.axes, places, strict=True))
         weights = self._weights[inside]
         place = places.pop(self._axis)
         into = self._sums[:, place.start - self._start : place.stop - self._start, places[0], places[1]]
@@ -188,10 +197,7 @@ class _Blended:
         into[-1] += np.moveaxis(weights, self._axis, 0)
 
     def finished(self, following: Span | None) -> Slab:
-        """The slab that no later row can touch; patches are added in one order, so that sums round alike."""
-        for answer in sorted(self._row, key=lambda answer: answer.box.place):
-            self._add(answer.box, answer.logits)
-        self._row.clear()
+        """The slab that no later row can touch."""
         start, stop = self._start, self._stop
         if following is not None and self._descending:
             start = min(following.start + following.size, stop)

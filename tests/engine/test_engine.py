@@ -73,7 +73,7 @@ class TestLadder:
         assert chosen.steps == ("cuda: no NVIDIA GPU is visible", "openvino: not installed")
 
     def test_a_gpu_that_does_not_start_is_a_step(self, threshold_model, monkeypatch):
-        def refuse(content: bytes, device: str, threads: int | None = None) -> OnnxRuntimeEngine:
+        def refuse(content: bytes, device: str, threads: int | None = None, **_: object) -> OnnxRuntimeEngine:
             if device == "cuda":
                 raise DeviceError("CUDAExecutionProvider did not start (Fail)", fix="see doctor")
             return OnnxRuntimeEngine(content, device)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from tests.conftest import ROOT
+from tests.export import test_adopt
 from tests.faults import test_cases, test_losses, test_models, test_warnings
 
 DICOM = "tests/files/dicom/test_reading.py"
@@ -143,6 +144,8 @@ def rows() -> list[Row]:
     found += [("file", name, f"fails alone (4): {told}", none) for name, (_, told) in test_warnings.REFUSED.items()]
     model = f"{MODELS}::test_a_model_of_another_kind"
     found += [("model", name, f"refused (7): {told}", model) for name, (_, told) in test_models.WRONG.items()]
+    adopt = "tests/export/test_adopt.py::test_what_cannot_be_adopted_is_told_by_name_with_code_7"
+    found += [("adopt", name, f"refused (7): {told}", adopt) for name, (_, told) in test_adopt.BAD.items()]
     option = f"{MODELS}::test_a_wrong_option_is_a_usage_error"
     found += [("option", " ".join(words), f"2: {told}", option) for words, told in test_models.OPTIONS.items()]
     reads = f"{LOSSES}::test_every_case_is_done_whoever_reads"

@@ -32,6 +32,7 @@ class Elsewhere:
     device: str = "no worker has begun"
     threads: int | None = None
     batch_voxels: int = 0
+    precision: str = "fp32"
 
     def run(self, batch: Batch, cells: Cells | None = None, /) -> Logits:
         """Never asked."""
@@ -71,7 +72,8 @@ def run_on_cluster(
 
         def on_ready(ready: Ready) -> None:
             if selection.engine.name == Elsewhere.name:
-                selection.engine = Elsewhere(ready.engine, ready.device, ready.threads)
+                known = getattr(selection.engine, "precision", work.precision)
+                selection.engine = Elsewhere(ready.engine, ready.device, ready.threads, precision=known)
                 selection.steps = ready.stepped_down
 
         crew = Crew(ray, shared, needed, threads, on_ready, say)

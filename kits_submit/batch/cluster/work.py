@@ -27,6 +27,7 @@ class Work:
     made_by: str
     device: str = "auto"
     require_gpu: bool = False
+    precision: str = "fp32"
     jobs: int = 1
     hu_offset: float = 0.0
     also: tuple[str, ...] = ()

@@ -45,7 +45,9 @@ class Worker(Watcher):
         work = self._work
         try:
             self._refuse_unfit_node()
-            selection = select_engine(work.device, work.model, require_gpu=work.require_gpu, threads=self._threads)
+            selection = select_engine(
+                work.device, work.model, require_gpu=work.require_gpu, threads=self._threads, precision=work.precision
+            )
             if work.trust is not None:
                 work.trust(selection, work.model)
         except KitsError as error:
