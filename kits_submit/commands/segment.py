@@ -95,8 +95,8 @@ def _elsewhere(
 
     work = Work(
         request.output, by.model, by.plan, by.key,
-        device=request.device, require_gpu=request.require_gpu, precision=request.precision, jobs=request.jobs, hu_offset=by.hu_offset,
-        also=request.also, background=amend is not None, trust=trust,
+        device=request.device, require_gpu=request.require_gpu, precision=request.precision, jobs=request.jobs,
+        hu_offset=by.hu_offset, also=request.also, background=amend is not None, trust=trust,
     )  # fmt: skip
     run_on_cluster(cases, address, work, by.selection, tell, threads=request.threads, memory_check=request.memory_check)
 
