@@ -111,6 +111,7 @@ def test_two_nodes_give_what_one_machine_gives(cluster, cases, model, serial, tm
     assert again.lines[0].startswith(f"kept: {CASES - 1} of {CASES} cases")
 
 
+@pytest.mark.slow
 def test_two_nodes_from_a_bucket_into_a_bucket(cluster, server, cases, model, serial):
     bucket = Bucket(server.url)
     bucket.put_folder(cases, "in")
@@ -124,6 +125,7 @@ def test_two_nodes_from_a_bucket_into_a_bucket(cluster, server, cases, model, se
     assert again.lines[0].startswith(f"kept: {CASES - 1} of {CASES} cases")
 
 
+@pytest.mark.slow
 def test_a_case_that_kills_its_worker_fails_alone(cluster, cases, model, tmp_path, monkeypatch):
     monkeypatch.setattr("kits_submit.commands.segment.trust", slow(0, deadly="case_00002"))
     ended = run(cases, tmp_path, model, cluster.address)
@@ -134,6 +136,7 @@ def test_a_case_that_kills_its_worker_fails_alone(cluster, cases, model, tmp_pat
     assert len(list(tmp_path.glob("prediction_*"))) == CASES - 2
 
 
+@pytest.mark.slow
 def test_a_run_that_is_stopped_keeps_what_its_workers_did(cluster, cases, model, serial, tmp_path, monkeypatch):
     monkeypatch.setattr("kits_submit.commands.segment.trust", slow(0.5))
 
@@ -244,6 +247,7 @@ def test_scoring_on_two_nodes(cluster, cases, serial, tmp_path, monkeypatch, cap
     assert main() == 8
 
 
+@pytest.mark.slow
 def test_a_worker_that_is_killed_and_a_node_that_leaves_lose_nothing(
     cluster, cases, model, serial, tmp_path, monkeypatch
 ):
