@@ -24,7 +24,7 @@ comma   := ,
 OUTPUT  ?= build/demo/predictions
 
 .DEFAULT_GOAL := help
-.PHONY: help setup dev demo test test-processors lint train export run eval wheel image image-save rehearse gpu-check bench fuzz clean
+.PHONY: help setup dev demo test test-slow test-processors lint train export run eval wheel image image-save rehearse gpu-check bench fuzz clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -55,6 +55,9 @@ demo: $(VENV)/.runtime  ## three phantoms and a real scan, segmented and scored 
 
 test: $(VENV)/.dev  ## the whole test suite
 	$(BIN)/python -m pytest
+
+test-slow: $(VENV)/.dev  ## what the suite leaves out: lost workers, nodes and runs on a local cluster
+	$(BIN)/python -m pytest -m slow
 
 test-processors: $(VENV)/.dev  ## the numeric tests as processors of other instruction sets, and one thread or two, compute
 	@$(foreach one,$(PROCESSORS),$(call as-processor,$(subst $(comma), ,$(one))) &&) echo 'all processors agree'

@@ -20,6 +20,7 @@ from tests.files.remote.s3 import Bucket
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # Ray's own
 CASES = 8
+IN_FLIGHT = 3  # a worker's, with --jobs 1
 
 
 @pytest.fixture(scope="module")
@@ -75,10 +76,10 @@ def same_as(serial: tuple[Path, Ended], out: Path, ended: Ended) -> None:
             assert (out / path.name).read_bytes() == path.read_bytes(), path.name
 
 
-def slow(seconds: float, deadly: str = "", marker: str = "") -> Callable[..., None]:
+def slow(seconds: float, deadly: str = "", marker: str = "", log: str = "") -> Callable[..., None]:
     """In place of `trust`, in the worker; a closure, so that it is sent whole.
 
-    Cases take so long; one kills its worker, where there is a marker once alone.
+    Cases take so long; one kills its worker, where there is a marker once alone. Those begun are lines of a log.
     """
 
     def trust(selection, model) -> None:
@@ -92,6 +93,9 @@ def slow(seconds: float, deadly: str = "", marker: str = "") -> Callable[..., No
         plain = Job.begin
 
         def begin(self) -> None:
+            if log:
+                with Path(log).open("a") as out:
+                    out.write(f"{self.case.case_id}\n")
             time.sleep(seconds)
             if self.case.case_id == deadly and not (marker and Path(marker).exists()):
                 if marker:
@@ -111,6 +115,7 @@ def test_two_nodes_give_what_one_machine_gives(cluster, cases, model, serial, tm
     assert again.lines[0].startswith(f"kept: {CASES - 1} of {CASES} cases")
 
 
+@pytest.mark.slow
 def test_two_nodes_from_a_bucket_into_a_bucket(cluster, server, cases, model, serial):
     bucket = Bucket(server.url)
     bucket.put_folder(cases, "in")
@@ -124,6 +129,7 @@ def test_two_nodes_from_a_bucket_into_a_bucket(cluster, server, cases, model, se
     assert again.lines[0].startswith(f"kept: {CASES - 1} of {CASES} cases")
 
 
+@pytest.mark.slow
 def test_a_case_that_kills_its_worker_fails_alone(cluster, cases, model, tmp_path, monkeypatch):
     monkeypatch.setattr("kits_submit.commands.segment.trust", slow(0, deadly="case_00002"))
     ended = run(cases, tmp_path, model, cluster.address)
@@ -134,6 +140,7 @@ def test_a_case_that_kills_its_worker_fails_alone(cluster, cases, model, tmp_pat
     assert len(list(tmp_path.glob("prediction_*"))) == CASES - 2
 
 
+@pytest.mark.slow
 def test_a_run_that_is_stopped_keeps_what_its_workers_did(cluster, cases, model, serial, tmp_path, monkeypatch):
     monkeypatch.setattr("kits_submit.commands.segment.trust", slow(0.5))
 
@@ -244,11 +251,14 @@ def test_scoring_on_two_nodes(cluster, cases, serial, tmp_path, monkeypatch, cap
     assert main() == 8
 
 
+@pytest.mark.slow
 def test_a_worker_that_is_killed_and_a_node_that_leaves_lose_nothing(
     cluster, cases, model, serial, tmp_path, monkeypatch
 ):
-    marker, out = tmp_path / "killed", tmp_path / "out"
-    monkeypatch.setattr("kits_submit.commands.segment.trust", slow(0.4, deadly="case_00003", marker=str(marker)))
+    marker, out, log = tmp_path / "killed", tmp_path / "out", tmp_path / "begun"
+    monkeypatch.setattr(
+        "kits_submit.commands.segment.trust", slow(0.4, deadly="case_00003", marker=str(marker), log=str(log))
+    )
     node = cluster.add_node(**NODE)
 
     def leave() -> None:
@@ -263,3 +273,7 @@ def test_a_worker_that_is_killed_and_a_node_that_leaves_lose_nothing(
     leaver.join()
     assert marker.exists()
     same_as(serial, out, ended)
+    begun = log.read_text().splitlines()
+    twice = [case for case in set(begun) if begun.count(case) > 1]
+    assert len(set(begun)) == CASES
+    assert 1 <= len(twice) <= 2 * IN_FLIGHT, "what two workers had, and no other"
