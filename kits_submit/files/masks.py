@@ -14,7 +14,7 @@ from kits_submit.types import Labels
 
 
 def drawn_on(grid: Grid) -> Grid:
-    """Where label maps of an image lie: on its grid, or, where a tilt of the gantry was undone, on its slices as they are."""
+    """Where label maps of an image lie: on its grid, or on its slices as they are where a gantry's tilt was undone."""
     if not isinstance(grid.header, SeriesHeader) or not grid.header.layout.tilt_degrees:
         return grid
     layout = grid.header.layout
