@@ -14,7 +14,8 @@ from kits_submit.errors import InputError, LabelError
 from kits_submit.files.cases import Case
 from kits_submit.files.dicom.discover import SUFFIX as SERIES
 from kits_submit.files.dicom.discover import series_content
-from kits_submit.files.volume import Planes, open_planes, read_grid, read_labels, read_volume
+from kits_submit.files.masks import drawn_on, read_labels_of
+from kits_submit.files.volume import Planes, open_planes, read_grid, read_volume
 from kits_submit.labels import CYST, KIDNEY, LabelSet
 from kits_submit.types import Image, Labels, Spacing
 
@@ -53,8 +54,9 @@ def open_pair(case: Case, classes: LabelSet, *, cysts_as_kidney: bool = False) -
 def _read_label(case: Case, classes: LabelSet, *, cysts_as_kidney: bool) -> Labels:
     image_path, label_path = files_of(case)
     fix = "use the label that belongs to the image, written on its grid"
-    check_same_grid(read_grid(label_path), read_grid(image_path), label_path, named="the image", fix=fix)
-    voxels = read_labels(label_path).voxels
+    image_grid = read_grid(image_path)
+    check_same_grid(read_grid(label_path), drawn_on(image_grid), label_path, named="the image", fix=fix)
+    voxels = read_labels_of(label_path, image_grid)
     if cysts_as_kidney:
         voxels = np.where(voxels == CYST, np.uint8(KIDNEY), voxels)
     highest = int(voxels.max())

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from kits_submit.errors import InputError
+from kits_submit.errors import InputError, first_line
 from kits_submit.places import DEFAULT_MODEL
 
 if TYPE_CHECKING:
@@ -128,12 +128,16 @@ def _report_run(
     from kits_submit.files.output import MANIFEST, SCORES
 
     run = read_json(output / MANIFEST)
-    files = _files(output, run, images, labels)
     scores: Mapping[str, Any] = read_json(output / SCORES[1])
-    pairs = [(one.case, one.prediction, one.label) for one in files if one.prediction and one.label]
-    if pairs and (protocol is not None or not scores):
-        scores = as_document(score_pairs(pairs, protocol or "paper"))
-    report_of(output, out, run, files, labels=_labels(run), scores=scores, model=_model(run), full=full)
+    try:
+        files = _files(output, run, images, labels)
+        pairs = [(one.case, one.prediction, one.label) for one in files if one.prediction and one.label]
+        if pairs and (protocol is not None or not scores):
+            scores = as_document(score_pairs(pairs, protocol or "paper"))
+        report_of(output, out, run, files, labels=_labels(run), scores=scores, model=_model(run), full=full)
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:  # of what JSON holds, anything
+        what = f"run.json or scores.json holds what no run writes ({type(error).__name__}: {first_line(error)})"
+        raise InputError(what, fix="run the cases again", path=output) from error
 
 
 def _files(output: Path, run: Mapping[str, Any], images: Path | None, labels: Path | None) -> list[CaseFiles]:

@@ -32,6 +32,7 @@ from kits_submit.engine.select import Selection, select_engine
 from kits_submit.errors import InputError, KitsError, UsageError, batch_exit_code
 from kits_submit.files.cases import Case, find_cases, find_masks
 from kits_submit.files.left_out import left_out
+from kits_submit.files.masks import drawn_on
 from kits_submit.files.output import SCORES, output_folder
 from kits_submit.files.parts import WHOLE, Part
 from kits_submit.files.targets import check_targets
@@ -254,7 +255,7 @@ class Session:
         truth, image = self._truths[case], self._images[case]
         assert image is not None, "a mask was made of it"
         try:
-            check_same_grid(read_grid(truth), read_grid(image), truth, named="the image", fix=_LABEL_FIX)
+            check_same_grid(read_grid(truth), drawn_on(read_grid(image)), truth, named="the image", fix=_LABEL_FIX)
         except KitsError as error:
             return error
         return truth

@@ -29,6 +29,7 @@ _TAGS = [
     "ReferencedSeriesSequence", "ReferencedFrameOfReferenceSequence",
 ]  # fmt: skip
 _NATIVE = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1")  # implicit and explicit VR, little endian
+_ENCAPSULATED = ("1.2.840.10008.1.2.4.", "1.2.840.10008.1.2.5")  # JPEG of every kind, RLE
 _PIXEL_DATA = b"\xe0\x7f\x10\x00"
 
 
@@ -52,6 +53,7 @@ class Slice:
     - `position_mm`, `axes`: of the first voxel's centre, and the directions along a row and along a column, in LPS.
     - `spacing_mm`: between rows, between columns; `shape`: rows, columns.
     - `pixels_at`: the byte where native voxels begin; None where they are compressed or not there.
+    - `encoded_at`: the byte where a compressed plane's fragments begin; None elsewhere.
     - `trouble`: why its voxels cannot be read; empty where nothing is known to be wrong.
     """
 
@@ -68,6 +70,7 @@ class Slice:
     bits: tuple[int, int, bool]
     syntax: str
     pixels_at: int | None
+    encoded_at: int | None = None
     trouble: str = ""
 
     @property
@@ -111,7 +114,7 @@ def read_header(place: Place, known: Mapping[str, Facts] | None = None) -> tuple
                 return None
             at, trouble = _pixels(found, stream)
             facts = (known or {}).get(str(found.SeriesInstanceUID)) or _facts(found)
-            return facts, list(_slices(found, place, at, trouble))
+            return facts, list(_slices(found, place, at, trouble, _encoded_at(found, stream)))
     except Exception as error:  # a damaged header fails anywhere
         if _begins_as_dicom(place):
             raise VolumeError(f"its header cannot be read ({first_line(error)})", fix="export it again") from None
@@ -185,7 +188,15 @@ def _pixels(found: Any, stream: IO[bytes]) -> tuple[int | None, str]:
     return at, "ends early" if held < min(stated, wanted) or stated < wanted else ""
 
 
-def _slices(found: Any, place: Place, at: int | None, trouble: str) -> Iterator[Slice]:
+def _encoded_at(found: Any, stream: IO[bytes]) -> int | None:
+    """Where fragments begin in a file of one plane, whose pixel data the stream stands before (PS3.5 A.4)."""
+    syntax = getattr(found, "file_meta", {}).get("TransferSyntaxUID", "")
+    if not str(syntax).startswith(_ENCAPSULATED) or found.get("PerFrameFunctionalGroupsSequence"):
+        return None
+    return stream.tell() if stream.read(12) == _PIXEL_DATA + b"OB\0\0\xff\xff\xff\xff" else None
+
+
+def _slices(found: Any, place: Place, at: int | None, trouble: str, encoded_at: int | None = None) -> Iterator[Slice]:
     bits = int(found.get("BitsAllocated") or 0), int(found.get("BitsStored") or 0)
     meta = getattr(found, "file_meta", {})
     size = int(found.get("Rows") or 0), int(found.get("Columns") or 0)
@@ -209,6 +220,7 @@ def _slices(found: Any, place: Place, at: int | None, trouble: str) -> Iterator[
             bits=(*bits, bool(found.get("PixelRepresentation"))),
             syntax=str(meta.get("TransferSyntaxUID", _NATIVE[0])),
             pixels_at=None if at is None else at + k * size[0] * size[1] * bits[0] // 8,
+            encoded_at=encoded_at,
             trouble=trouble,
         )
 

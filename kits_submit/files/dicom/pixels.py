@@ -16,6 +16,7 @@ from kits_submit.files.dicom.headers import Place, Slice
 from kits_submit.files.dicom.needs import EXTRA, need
 from kits_submit.types import Array
 
+_DELIMITER = b"\xfe\xff\xdd\xe0\0\0\0\0"  # of a sequence of fragments (PS3.5 A.4)
 _AGAIN = "export the series again, whole"
 
 
@@ -70,7 +71,32 @@ def _native(one: Slice) -> Array | None:
     return stored if unused <= 0 else np.right_shift(np.left_shift(stored, unused), unused)
 
 
+def _fragments(one: Slice) -> Array | None:
+    """A compressed plane without its header read again; None where that does not do."""
+    if one.encoded_at is None or is_extended(one):
+        return None
+    with one.place.open() as stream:
+        stream.seek(one.encoded_at)
+        held = stream.read()
+    if _DELIMITER not in held:  # cut off
+        return None
+    rows, columns = one.shape
+    decoder = need("pydicom.pixels").get_decoder(need("pydicom.uid").UID(one.syntax))
+    try:
+        decoded: Array = decoder.as_array(
+            held, rows=rows, columns=columns, samples_per_pixel=1, bits_allocated=one.bits[0], bits_stored=one.bits[1],
+            pixel_representation=int(one.bits[2]), photometric_interpretation="MONOCHROME2", number_of_frames=1,
+            pixel_keyword="PixelData",
+        )[0]  # fmt: skip
+    except Exception:  # each decoder has kinds of its own; the file as a whole is tried next, and told
+        return None
+    return decoded if decoded.shape == one.shape else None
+
+
 def _decoded(one: Slice, slices: Sequence[Slice]) -> Array:
+    fragments = _fragments(one)
+    if fragments is not None:
+        return fragments
     try:
         dataset = _dataset(one.place) if one.frame is not None else _read(one.place)
         if "PixelData" not in dataset:

@@ -120,3 +120,13 @@ def unshifted(labels: Array, shifts: Sequence[float], rows: int) -> Array:
         part = labels[:, start : start + rows, k]
         out[:, : part.shape[1], k] = part
     return out
+
+
+def reshifted(labels: Array, shifts: Sequence[float], rows: int) -> Array:
+    """The way back of `unshifted`: labels of the slices as they are on the upright grid of `rows` rows."""
+    out = np.zeros((labels.shape[0], rows, labels.shape[2]), labels.dtype, order="F")
+    for k, shift in enumerate(shifts):
+        start = round(shift)
+        part = out[:, start : start + labels.shape[1], k]
+        part[:] = labels[:, : part.shape[1], k]
+    return out

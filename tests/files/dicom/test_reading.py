@@ -279,9 +279,10 @@ def test_a_file_of_a_damaged_header_is_counted_and_named(tmp_path: Path, capsys:
     assert "unreadable" in capsys.readouterr().out
 
 
-def test_truncated_compressed_file(tmp_path: Path) -> None:
+@pytest.mark.parametrize("uid", [RLELossless, JPEGLSLossless, JPEG2000Lossless])
+def test_truncated_compressed_file(tmp_path: Path, uid: str) -> None:
     for path in files_of(write_series(tmp_path)):
-        rewritten(path, lambda ds: ds.compress(JPEG2000Lossless, generate_instance_uid=False))
+        rewritten(path, lambda ds: ds.compress(uid, generate_instance_uid=False))
     path = tmp_path / "IM0003"
     path.write_bytes(path.read_bytes()[:-400])
     assert "slice 4 of 6" in refusal(tmp_path)

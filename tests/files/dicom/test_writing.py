@@ -206,6 +206,33 @@ def test_training_reads_a_series_with_its_structure_set(tmp_path: Path) -> None:
     assert len(content_hash(case)) == 64
 
 
+@pytest.mark.parametrize("kind", ["seg.dcm", "seg.rtstruct.dcm"])
+def test_a_tilted_series_is_trained_on_and_scored_with_its_labels(tmp_path: Path, kind: str) -> None:
+    """Labels lie on the slices as they are; the image, and with it training's pair, stands upright."""
+    from kits_submit.cli import main
+    from kits_submit.labels import KITS19
+    from train.pairs import read_pair
+
+    source = write_series(tmp_path / "ct", np.repeat(np.repeat(block_hu((8, 40, 48)), 2, 1), 2, 2), tilt_degrees=12)
+    (case,) = find_cases(source)
+    assert case.image is not None
+    grid = read_grid(case.image)
+    labels = np.zeros(grid.shape, np.uint8)
+    labels[1:6, 20:50, 20:60] = 1
+    labels[2:4, 30:40, 30:40] = 2
+    write_mask(tmp_path / "seg.dcm", labels, grid, Maker(), ("rtstruct",))
+    shutil.copy(tmp_path / kind, source / "labels.dcm")
+    (case,) = find_cases(source)
+    hu, voxels, _ = read_pair(case, KITS19)
+    assert hu.shape == voxels.shape == grid.shape
+    np.testing.assert_array_equal(voxels, labels)
+    model, out = write_threshold_model(tmp_path / "m.onnx"), tmp_path / "out"
+    with pytest.raises(SystemExit) as ended:
+        main(["run", str(source), str(out), "--model", str(model), "--device", "cpu"])
+    assert ended.value.code == 0
+    assert (out / "scores.json").is_file()
+
+
 def test_other_makers_leave_empty_frames_out(seg: Path) -> None:
     """Then the grid is that of the series beside it."""
     import highdicom
