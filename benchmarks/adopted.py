@@ -43,18 +43,20 @@ def main() -> int:
     labels.add_argument(
         "--block-mm", type=float, default=1e9, help="of each scan so much around its kidneys, to be fast"
     )
+    labels.add_argument("--fp32-sums", action="store_true", help="let nnU-Net add up and resample logits in fp32")
     speed = parts.add_parser("speed")
     speed.add_argument("--slices", type=int, default=100)
     speed.add_argument("--spacing", default="2,2,2", help="of the plan, mm")
     speed.add_argument("--patch", default="128,128,128")
     speed.add_argument("--mirror", action="store_true", help="eight times the work for both")
     speed.add_argument("--precision", default="fp32")
-    speed.add_argument("--model", type=Path, default=ROOT / "build" / "nnunets" / "large")
+    speed.add_argument("--model", type=Path, default=ROOT / "build" / "nnunets" / "large", help="made where it is not")
     child = parts.add_parser("nnunet")
     child.add_argument("model", type=Path)
-    child.add_argument("image", type=Path)
     child.add_argument("out", type=Path)
+    child.add_argument("images", type=Path, nargs="+")
     child.add_argument("--mirror", action="store_true")
+    child.add_argument("--fp32-sums", action="store_true")
     options = parser.parse_args()
     sys.path.insert(0, str(ROOT))
     for name in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results"):
@@ -75,9 +77,9 @@ def compare_labels(options: argparse.Namespace) -> int:
             kits(
                 "run", str(folder / "images"), str(folder / "ours"), "--model", str(model), "--names", "source", *device
             )
+            nnunet(options.nnunets / kind, images, folder / "theirs", mirror=True, fp32_sums=options.fp32_sums)
             for image in images:
-                theirs = folder / "theirs" / image.name.replace("_0000", "")
-                nnunet(options.nnunets / kind, image, theirs, mirror=True)
+                theirs = folder / "theirs" / f"{image.name.removesuffix('_0000.nii.gz')}.nii.gz"
                 a, b = (np.asarray(nibabel.load(f).dataobj) for f in (folder / "ours" / theirs.name, theirs))
                 foreground = int(np.count_nonzero((a > 0) | (b > 0)))
                 other = int(np.count_nonzero(a != b))
@@ -133,10 +135,12 @@ def kits(*arguments: str) -> None:
     subprocess.run([sys.executable, "-m", "kits_submit", *arguments], check=True, cwd=ROOT, stdout=subprocess.DEVNULL)
 
 
-def nnunet(model: Path, image: Path, out: Path, *, mirror: bool) -> dict[str, float]:
+def nnunet(model: Path, images: list[Path], out: Path, *, mirror: bool, fp32_sums: bool = False) -> dict[str, float]:
     """nnU-Net's predictor in a process of its own; seconds by stage."""
-    out.parent.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, __file__, "nnunet", str(model), str(image), str(out), *(["--mirror"] if mirror else [])]
+    out.mkdir(parents=True, exist_ok=True)
+    command = [sys.executable, __file__, "nnunet", str(model), str(out), *map(str, images)]
+    command += ["--mirror"] if mirror else []
+    command += ["--fp32-sums"] if fp32_sums else []
     done = subprocess.run(command, check=True, cwd=ROOT, stdout=subprocess.PIPE, text=True)
     found: dict[str, float] = json.loads(done.stdout.strip().splitlines()[-1])
     return found
@@ -148,6 +152,8 @@ def run_nnunet(options: argparse.Namespace) -> int:
     from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 
     torch.set_num_threads(len(os.sched_getaffinity(0)))
+    if options.fp32_sums:
+        torch.half = torch.float32
     started = time.perf_counter()
     predictor = nnUNetPredictor(
         tile_step_size=0.5, use_gaussian=True, use_mirroring=options.mirror, perform_everything_on_device=False,
@@ -155,28 +161,29 @@ def run_nnunet(options: argparse.Namespace) -> int:
     )  # fmt: skip
     predictor.initialize_from_trained_model_folder(str(options.model), None)
     manager, configuration = predictor.plans_manager, predictor.configuration_manager
-    marks = [time.perf_counter()]
     preprocessor = configuration.preprocessor_class(verbose=False)
-    data, _, properties = preprocessor.run_case(
-        [str(options.image)], None, manager, configuration, predictor.dataset_json
-    )
-    marks.append(time.perf_counter())
-    logits = predictor.predict_logits_from_preprocessed_data(torch.from_numpy(data))
-    marks.append(time.perf_counter())
-    end = str(options.out).removesuffix(".nii.gz")
-    export_prediction_from_logits(logits, properties, configuration, manager, predictor.dataset_json, end)
-    marks.append(time.perf_counter())
-    names = ("load", "preprocess", "network", "export")
-    stages = dict(zip(names, np.diff([started, *marks]).tolist(), strict=True))
+    stages = {"load": time.perf_counter() - started, "preprocess": 0.0, "network": 0.0, "export": 0.0}
+    for image in options.images:
+        marks = [time.perf_counter()]
+        data, _, seen = preprocessor.run_case([str(image)], None, manager, configuration, predictor.dataset_json)
+        marks.append(time.perf_counter())
+        logits = predictor.predict_logits_from_preprocessed_data(torch.from_numpy(data))
+        marks.append(time.perf_counter())
+        end = str(options.out / image.name.removesuffix("_0000.nii.gz"))
+        export_prediction_from_logits(logits, seen, configuration, manager, predictor.dataset_json, end)
+        marks.append(time.perf_counter())
+        for name, taken in zip(("preprocess", "network", "export"), np.diff(marks).tolist(), strict=True):
+            stages[name] += taken
     print(json.dumps(stages | {"grid": list(data.shape[1:])}))
     return 0
 
 
 def compare_speed(options: argparse.Namespace) -> int:
     spacing, patch = ([float(n) for n in text.split(",")] for text in (options.spacing, options.patch))
-    large(options.model, spacing, [int(n) for n in patch], mirror=options.mirror)
     model = options.model / "model.onnx"
-    kits("adopt", str(options.model), "--out", str(model))
+    if not model.exists():
+        large(options.model, spacing, [int(n) for n in patch], mirror=options.mirror)
+        kits("adopt", str(options.model), "--out", str(model))
     with tempfile.TemporaryDirectory() as made:
         folder = Path(made)
         image = scan(folder / "in" / "scan_0000.nii.gz", options.slices)
@@ -188,7 +195,7 @@ def compare_speed(options: argparse.Namespace) -> int:
         print(f"ours   {document['engine']} {options.precision}: {ours}; case alone {case['wall_seconds']:.1f} s, "
               f"{told(case['seconds'])}, {case['patches']} patches", flush=True)  # fmt: skip
         with Watch() as theirs:
-            stages = nnunet(options.model, image, folder / "theirs" / "scan.nii.gz", mirror=options.mirror)
+            stages = nnunet(options.model, [image], folder / "theirs", mirror=options.mirror)
         print(f"nnU-Net: {theirs}; {told(stages)}; grid {stages['grid']}")
         a, b = (np.asarray(nibabel.load(folder / which / "scan.nii.gz").dataobj) for which in ("ours", "theirs"))
         print(f"the same label in {np.mean(a == b):.4%} of all voxels (random weights)")
