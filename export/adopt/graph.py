@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from export.adopt.network import Members
-from export.graph import INPUT, INPUT_AXES, OPSET, OUTPUT, output_axes
+from export.graph import INPUT, OPSET, OUTPUT, output_axes
 from export.onnx import quiet, tidy
 from export.verify import ParityReport, compare
 from kits_submit.engine.model import ONE_MEMBER
@@ -39,7 +39,10 @@ def network_to_onnx(members: Sequence[nn.Module], recipe: Recipe) -> bytes:
         raise ModelError(what, fix="adopt fewer --folds")
     z, y, x = (2 * stride for stride in recipe.strides)
     example = torch.zeros(2, 1, *_distinct((z, y, x), recipe.strides))
-    sizes = {axis: torch.export.Dim.DYNAMIC for axis, size in enumerate(INPUT_AXES) if isinstance(size, str)}
+    cells = zip(("z", "y", "x"), recipe.strides, strict=True)  # an odd edge would split a residual block's two ways
+    sizes = {0: torch.export.Dim("n")} | {
+        2 + axis: stride * torch.export.Dim(name) for axis, (name, stride) in enumerate(cells)
+    }
     names = [OUTPUT] if len(members) == 1 else [OUTPUT, ONE_MEMBER]
     try:
         with quiet():
