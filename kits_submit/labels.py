@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
 from types import MappingProxyType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
-from kits_submit.types import Spacing
+if TYPE_CHECKING:
+    from kits_submit.types import Spacing
 
 _MOST = 255  # masks are stored as uint8
 

@@ -55,7 +55,11 @@ class RunDisplay:
             return
         self._progress.update(self._task, advance=1, note=what)
         task = next(task for task in self._progress.tasks if task.id == self._task)
-        if not self._console.is_terminal and self._clock() - self._told >= LOG_EVERY_S and task.total:
+        if (
+            not self._console.is_terminal
+            and self._clock() - self._told >= LOG_EVERY_S
+            and task.completed <= (task.total or 0)
+        ):
             self._told = self._clock()
             left = (self._clock() - self._begun) / task.completed * (task.total - task.completed)
             self.said(
