@@ -55,16 +55,12 @@ class RunDisplay:
             return
         self._progress.update(self._task, advance=1, note=what)
         task = next(task for task in self._progress.tasks if task.id == self._task)
-        if (
-            not self._console.is_terminal
-            and self._clock() - self._told >= LOG_EVERY_S
-            and task.completed <= (task.total or 0)
-        ):
+        total, due = task.total or 0, self._clock() - self._told >= LOG_EVERY_S
+        if due and not self._console.is_terminal and task.completed <= total:
             self._told = self._clock()
-            left = (self._clock() - self._begun) / task.completed * (task.total - task.completed)
+            left = (self._clock() - self._begun) / task.completed * (total - task.completed)
             self.said(
-                f"{self._minutes()} {task.description} {task.completed:.0f} of {task.total:.0f}, "
-                f"about {left / 60:.0f} min left"
+                f"{self._minutes()} {task.description} {task.completed:.0f} of {total:.0f}, about {left / 60:.0f} min left"
             )
 
     def stepped(self, report: StepReport) -> None:
