@@ -59,9 +59,8 @@ class RunDisplay:
         if due and not self._console.is_terminal and task.completed <= total:
             self._told = self._clock()
             left = (self._clock() - self._begun) / task.completed * (total - task.completed)
-            self.said(
-                f"{self._minutes()} {task.description} {task.completed:.0f} of {total:.0f}, about {left / 60:.0f} min left"
-            )
+            done = f"{task.completed:.0f} of {total:.0f}"
+            self.said(f"{self._minutes()} {task.description} {done}, about {left / 60:.0f} min left")
 
     def stepped(self, report: StepReport) -> None:
         """One training step done."""
