@@ -100,7 +100,7 @@ class TrainConfig:
     after: str = option(
         "",
         TEXT,
-        _one_of("", "shipped"),
+        _one_of("", "any-hospital"),
         "Preset trained first on the same data, in RUN/<its name>, whose weights this starts from; empty: none.",
     )
     beside_phantoms: int = option(0, WHOLE, _AT_LEAST_0, "Phantoms drawn beside the data, for training alone.")
@@ -111,6 +111,12 @@ class TrainConfig:
     batch: int = option(39, WHOLE, _POSITIVE, "Patches a step, per worker (paper 2.4).")
     patients: int = option(13, WHOLE, _POSITIVE, "Cases that a step's patches come from, per worker (paper 2.4).")
     background_above_air: bool = switch("Draw background centres above the HU window's lower end (not air, lung, fat).")
+    background_beside: float = option(
+        0.0,
+        REAL,
+        (lambda share: 0 <= share <= 1, "at least 0 and at most 1"),
+        "Share of background centres drawn within 60 mm of the foreground, where a spleen or a bowel is taken for it.",
+    )
     centre_jitter: float = option(
         0.0,
         REAL,
@@ -132,6 +138,13 @@ class TrainConfig:
         REAL,
         (lambda share: 0 <= share <= 1, "at least 0 and at most 1"),
         "Share of augmented patches whose contrast is drawn anew: phase, kidneys, organs, noise.",
+    )
+
+    fat: float = option(
+        0.0,
+        REAL,
+        (lambda share: 0 <= share <= 1, "at least 0 and at most 1"),
+        "Share of augmented patches whose fat around and inside kidneys is drawn anew.",
     )
 
     whole: bool = switch("Teach tumors as kidney: a network that says where, beside one that says what (export.pair).")

@@ -43,33 +43,39 @@ _DEMO = TrainConfig(
 
 _PRETRAINING = replace(_DEMO, preset="pretraining", patch=(48, 48, 48), batch=2, patients=2, max_steps=2400)
 
-_SHIPPED = replace(
+_ANY_HOSPITAL = replace(
     _PRETRAINING,
-    preset="shipped",
+    preset="any-hospital",
     holdout=0.0,
     omit_cases=("case_90004",),
     pretrain=True,
     implants=24,
-    beside_phantoms=120,
-    augmentation=0.8,
+    healthy=6,
+    beside_phantoms=150,
+    any_hospital=True,
+    background_beside=0.5,
+    augmentation=0.9,
+    contrast=0.7,
+    fat=0.35,
+    focal_weight=4.0,
+    focal_gamma=0.0,
     inference_patch=(56, 56, 56),
     margin=(8, 8, 8),
-    max_steps=9500,
+    learning_rate=3e-3,
+    max_steps=18_000,
     keep="last",
 )
 
-_ANY_HOSPITAL = replace(
-    _SHIPPED,
-    preset="any-hospital",
+_SHIPPED = replace(
+    _ANY_HOSPITAL,
+    preset="shipped",
     pretrain=False,
-    after="shipped",
-    healthy=10,
-    beside_phantoms=160,
-    any_hospital=True,
-    contrast=0.5,
-    focal_weight=4.0,
-    focal_gamma=0.0,
-    learning_rate=5e-4,
+    after="any-hospital",
+    beside_phantoms=120,
+    any_hospital=False,
+    contrast=0.35,
+    fat=0.2,
+    learning_rate=1e-3,
     warmup=0.06,
     max_steps=4000,
 )

@@ -3,7 +3,7 @@
 RUN/cache/       `train.data.cache`
 RUN/implants/    RUN/phantoms/: what is drawn beside the data, `train.data.cohort`
 RUN/pretraining/ preset `pretraining` on phantoms, where the config asks for it
-RUN/shipped/     the preset that the config comes after, if any, with folders of its own
+RUN/any-hospital/ the preset that the config comes after, if any, with folders of its own
 RUN/...          the first stage, `train.stage`
 RUN/second/...   the second, where the config has one
 """

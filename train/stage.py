@@ -112,7 +112,11 @@ class Stage:
             background_above_air=config.background_above_air,
             centre_jitter=config.centre_jitter,
             flip_axes=config.flip_axes,
-            augmenter=Augmenter(self.recipe, config.augmentation, config.contrast) if config.augmentation else None,
+            augmenter=Augmenter(self.recipe, config.augmentation, config.contrast, config.fat)
+            if config.augmentation
+            else None,
+            background_beside=config.background_beside,
+            spacing_mm=self.recipe.spacing_mm,
             whole=config.whole,
             seed=config.seed,
             rank=workers.rank,

@@ -3,7 +3,8 @@
 KiTS19 is preoperative CT of kidney tumors, most of it late arterial. Elsewhere most kidneys have no tumor, many scans
 have no contrast or little, noise is higher, and organs lie beside each other in any order of brightness:
 
-    contrast   unenhanced in 30 %; else each organ's HU drawn anew within what any phase gives it
+    contrast   unenhanced in 30 %; else each organ's HU drawn anew within what any phase gives it, spleen and liver
+               seldom above the kidneys
     tumors     in `TUMOR_SHARE`; their enhancement in proportion to the cortex drawn
     kidneys    dilated pelves, shrunken ones with much sinus fat, many or large cysts
     noise      up to twice as strong
@@ -30,7 +31,7 @@ from kits_submit.phantom.tumors import Tumor
 if TYPE_CHECKING:
     from kits_submit.phantom.draw import Patient
 
-TUMOR_SHARE = 0.5
+TUMOR_SHARE = 0.8
 UNENHANCED_SHARE = 0.3
 _UNENHANCED: dict[str, tuple[float, float]] = {  # mean and spread of what differs much between patients before contrast
     "cortex": (33, 4),
@@ -42,8 +43,6 @@ _UNENHANCED: dict[str, tuple[float, float]] = {  # mean and spread of what diffe
 }
 _ENHANCED: dict[str, tuple[float, float]] = {  # range over all phases after injection
     "cortex": (65, 250),
-    "liver": (45, 150),
-    "spleen": (65, 200),
     "pancreas": (45, 130),
     "gut_wall": (45, 120),
     "aorta": (90, 350),
@@ -51,6 +50,10 @@ _ENHANCED: dict[str, tuple[float, float]] = {  # range over all phases after inj
     "renal_vein": (70, 200),
     "portal": (70, 190),
     "muscle": (40, 72),
+}
+_OF_CORTEX: dict[str, tuple[float, float, float, float]] = {  # HU before; share of what the cortex gains; at most
+    "spleen": (47, 0.3, 1.05, 200),
+    "liver": (52, 0.0, 0.95, 150),
 }
 _SOLID_UNENHANCED = 33.0
 
@@ -76,6 +79,9 @@ def _tissues(usual: Tissues, phase: str, rng: np.random.Generator) -> tuple[Tiss
         return replace(usual, **{name: float(rng.normal(*drawn[name])) for name in sorted(drawn)}), "unenhanced"
     phase = "nephrographic" if phase == "unenhanced" else phase
     values = {name: float(rng.uniform(*_ENHANCED[name])) for name in sorted(_ENHANCED)}
+    gained = values["cortex"] - _SOLID_UNENHANCED
+    for name, (before, low, high, most) in _OF_CORTEX.items():
+        values[name] = min(before + gained * float(rng.uniform(low, high)), most)
     values["medulla"] = values["cortex"] * float(rng.uniform(0.5, 1.0))
     values["urine"] = float(rng.uniform(60, 500)) if rng.random() < 0.2 else float(rng.uniform(0, 25))
     return replace(usual, **values), phase

@@ -20,11 +20,12 @@ import numpy.typing as npt
 
 from kits_submit.errors import InputError
 from kits_submit.labels import KIDNEY
-from kits_submit.types import Batch, Image, Labels, Shape
+from kits_submit.types import Batch, Image, Labels, Shape, Spacing
 from train.data.cache import CachedCase, Indices
 from train.synthesis.augment import Augmenter, mirror
 
 _DRAWS = 20  # with four fifths of the volume at the window's end, one draw in a hundred ends there all the same
+BESIDE_MM = 60.0
 _ABOVE_AIR = 0.01  # of the standard deviation: above what float16 rounds
 
 
@@ -34,6 +35,14 @@ class PatchBatch:
 
     image: Batch
     label: npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Beside:
+    """Which share of background centres lies within `reach` voxels, along Z, Y, X, of a foreground one."""
+
+    share: float
+    reach: Shape
 
 
 class Sampler:
@@ -52,11 +61,15 @@ class Sampler:
         flip_axes: str = "",
         augmenter: Augmenter | None = None,
         whole: bool = False,
+        background_beside: float = 0.0,
+        spacing_mm: Spacing = (1.0, 1.0, 1.0),
         seed: int = 0,
         rank: int = 0,
         world: int = 1,
     ) -> None:
         """`batch` and `patients` are of each of `world` workers; this is worker `rank`.
+
+        `background_beside`: share of background centres near the foreground, for which `spacing_mm` is needed.
 
         `whole`: tumors are taught as kidney.
         """
@@ -73,6 +86,8 @@ class Sampler:
         self.flip_axes = flip_axes
         self.augmenter = augmenter
         self.whole = whole
+        z, y, x = (max(1, round(BESIDE_MM / s)) for s in spacing_mm)
+        self.beside = Beside(background_beside, (z, y, x))
         self.seed = seed
 
     @property
@@ -98,7 +113,8 @@ class Sampler:
         return [self.cases[order[i % len(order)]] for i in range(first, first + self.patients)]
 
     def _patch(self, case: CachedCase, rng: np.random.Generator) -> tuple[Image, Labels]:
-        drawn = draw_centre(case, rng, self.air if self.background_above_air else None)
+        air = self.air if self.background_above_air else None
+        drawn = draw_centre(case, rng, air, self.beside)
         centre = jittered(drawn, self.patch, self.centre_jitter, rng) if self.centre_jitter else drawn
         if self.augmenter is None:
             image, label = cut_patch(case, centre, self.patch, self.air)
@@ -108,12 +124,16 @@ class Sampler:
         return image, np.minimum(label, KIDNEY) if self.whole else label
 
 
-def draw_centre(case: CachedCase, rng: np.random.Generator, air: float | None = None) -> Shape:
+def draw_centre(
+    case: CachedCase, rng: np.random.Generator, air: float | None = None, beside: Beside | None = None
+) -> Shape:
     """A voxel (z, y, x): class evenly among those present, then evenly among the class's voxels.
 
     Args:
         air: given, a background voxel of this value (at or below the HU window: air, lung, fat) is drawn again, a few
             times at most.
+        beside: given, its share of background voxels is drawn from a box about a foreground voxel, as far as a few
+            draws find one there.
     """
     shape, foreground, by_class = case.shape, case.foreground, case.by_class
     counts = (math.prod(shape) - len(foreground), *(len(indices) for indices in by_class))
@@ -121,12 +141,30 @@ def draw_centre(case: CachedCase, rng: np.random.Generator, air: float | None = 
     k = present[rng.integers(len(present))]
     if k:
         return _place(int(by_class[k - 1][rng.integers(counts[k])]), shape)
+    if beside is not None and beside.share and len(foreground) and rng.random() < beside.share:
+        near = _near_foreground(case, rng, air, beside.reach)
+        if near is not None:
+            return near
     image = case.image
     for _ in range(1 if air is None else _DRAWS):
         centre = _place(nth_absent(foreground, int(rng.integers(counts[0]))), shape)
         if air is None or image[centre] > air + _ABOVE_AIR:
             break
     return centre
+
+
+def _near_foreground(case: CachedCase, rng: np.random.Generator, air: float | None, reach: Shape) -> Shape | None:
+    """A background voxel in a box about a foreground one; None where a few draws find none."""
+    foreground, image, label = case.foreground, case.image, case.label
+    for _ in range(_DRAWS):
+        first = _place(int(foreground[rng.integers(len(foreground))]), case.shape)
+        z, y, x = (
+            min(max(at + int(rng.integers(-r, r + 1)), 0), n - 1)
+            for at, r, n in zip(first, reach, case.shape, strict=True)
+        )
+        if label[z, y, x] == 0 and (air is None or image[z, y, x] > air + _ABOVE_AIR):
+            return z, y, x
+    return None
 
 
 def jittered(drawn: Shape, patch: Shape, share: float, rng: np.random.Generator) -> Shape:

@@ -27,6 +27,7 @@ from scipy import ndimage
 from kits_submit.recipe import Recipe
 from kits_submit.types import Array, Image, Labels, Shape
 from train.synthesis.contrast import noisy, recontrasted
+from train.synthesis.habitus import with_fat
 
 TURN_DEGREES = (20.0, 8.0, 8.0)  # about z, y, x: patients lie flat, and turn most about their own axis
 STRETCH, STRETCH_AXIS = 0.22, 0.08  # logs of the largest factors: one for all axes, one for each
@@ -46,11 +47,13 @@ class Augmenter:
 
     - `strength`: 0 off, 1 the ranges of this module.
     - `contrast`: share of patches whose contrast is drawn anew first (`train.synthesis.contrast`).
+    - `fat`: share of patches whose fat around and in kidneys is, then (`train.synthesis.habitus`).
     """
 
     recipe: Recipe
     strength: float
     contrast: float = 0.0
+    fat: float = 0.0
 
     def patch(
         self, image: Array, label: Array, centre: Shape, patch: Shape, rng: np.random.Generator
@@ -68,6 +71,8 @@ class Augmenter:
         classes = ndimage.map_coordinates(np.asarray(label[region]), local, order=0, mode="constant", cval=0)
         if self.contrast and rng.random() < self.contrast:
             hu = self._recontrasted(hu, classes, rng)
+        if self.fat and rng.random() < self.fat:
+            hu, classes = self._with_fat(hu, classes, rng)
         recoloured = self._recoloured(hu, rng)
         if rng.random() < SOMETIMES * min(self.strength, 1):
             recoloured = self._fed(recoloured, classes, rng)
@@ -118,6 +123,11 @@ class Augmenter:
         hu = image * np.float32(self.recipe.std_hu) + np.float32(self.recipe.mean_hu)
         changed = noisy(recontrasted(hu, label, self.recipe.spacing_mm, rng), rng)
         return np.where(hu <= self.recipe.clip_hu[0], image, self._standardised(changed))
+
+    def _with_fat(self, image: Image, label: Labels, rng: np.random.Generator) -> tuple[Image, Labels]:
+        hu = image * np.float32(self.recipe.std_hu) + np.float32(self.recipe.mean_hu)
+        changed, remains = with_fat(hu, label, self.recipe.spacing_mm, rng)
+        return (image, label) if changed is hu else (self._standardised(changed), remains)
 
     def _recoloured(self, image: Image, rng: np.random.Generator) -> Image:
         mean, std = self.recipe.mean_hu, self.recipe.std_hu

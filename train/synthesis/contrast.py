@@ -4,8 +4,9 @@ A scan shows one moment after one injection. A network that has seen four learns
 in other hospitals' scans they may be as dark as muscle (before contrast), or darker than the spleen. So, for a share of
 patches, each of these by a chance of its own:
 
-    phase       the kidneys' HU drawn anew, from unenhanced to arterial; tumors and cysts keep their ratio to them. All
-                else is enhanced by another factor, which is low where the kidneys are dark
+    phase       how much contrast there is, from none to arterial: all that is brighter than unenhanced tissue is scaled
+                by one factor, and the kidneys' enhancement is that of other organs times a ratio, so that they are
+                seldom darker than a spleen, and then not by much; tumors and cysts keep their ratio to the kidneys
     dilated     fluid in a kidney's middle, of a stowed renal pelvis
     patchy      parts of a kidney that take up less: infarcts, inflammation; no tumors
     organs      rounded masses of soft tissue or food in the background, of any HU, plain or mottled with gas
@@ -22,8 +23,9 @@ from scipy import ndimage
 from kits_submit.labels import KIDNEY
 from kits_submit.types import Array, Image, Labels, Shape, Spacing
 
-DARK_SHARE, DARK_HU, BRIGHT_HU = 0.3, (20.0, 60.0), (60.0, 240.0)  # kidneys before or soon after contrast; later
-DARK_REST, BRIGHT_REST, ANY_REST = (0.0, 0.5), (0.4, 1.5), 0.2  # factors of all else, and how often any one fits any
+UNENHANCED, DARK_HU, DARK_REST = 0.3, (12.0, 46.0), (0.0, 0.25)  # share of patches; kidneys; factor of all else
+ENHANCED_REST, KIDNEY_RATIO = (0.1, 1.6), (0.75, 2.7)  # factor of all else; kidneys' enhancement over an organ's
+PARENCHYMA_HU, ORGAN_ENHANCEMENT_HU = 33.0, 70.0  # kidneys before contrast; what a spleen gains in the portal phase
 REST_FROM_HU, REST_HU, BONE_HU = 45.0, 200.0, 260.0  # what a factor scales; above, back to what it was: bone stays
 LEAST_VOXELS = 100  # of kidney, to measure and change it
 DILATED, DILATED_DEPTH_MM, FLUID_HU = 0.06, (5.0, 11.0), (0.0, 22.0)
@@ -39,12 +41,11 @@ def recontrasted(hu: Image, label: Labels, spacing_mm: Spacing, rng: np.random.G
     """A patch with its contrast drawn anew; equal generators give equal patches."""
     if rng.random() < ORGANS:
         hu = _with_organs(hu, label, spacing_mm, rng)
-    dark = rng.random() < DARK_SHARE
     kidney = label > 0
-    changed = rest_enhanced(hu, _rest_factor(dark, rng))
+    factor, target = _phase(rng)
+    changed = rest_enhanced(hu, factor)
     if np.count_nonzero(kidney) < LEAST_VOXELS:
         return changed
-    target = float(rng.uniform(*(DARK_HU if dark else BRIGHT_HU)))
     inside = kidney_at(hu, label, target)
     if rng.random() < DILATED:
         inside = _dilated(inside, label, spacing_mm, rng)
@@ -81,10 +82,13 @@ def kidney_at(hu: Image, label: Labels, target_hu: float) -> Image:
     return np.asarray(np.where(hu > 0, hu * np.float32(target_hu / now), hu), np.float32)
 
 
-def _rest_factor(dark: bool, rng: np.random.Generator) -> float:
-    if rng.random() < ANY_REST:
-        dark = not dark
-    return float(rng.uniform(*(DARK_REST if dark else BRIGHT_REST)))
+def _phase(rng: np.random.Generator) -> tuple[float, float]:
+    """Factor of what all but kidneys gain, and the kidneys' HU."""
+    if rng.random() < UNENHANCED:
+        return float(rng.uniform(*DARK_REST)), float(rng.uniform(*DARK_HU))
+    factor = float(rng.uniform(*ENHANCED_REST))
+    ratio = float(np.exp(rng.uniform(*np.log(KIDNEY_RATIO))))
+    return factor, PARENCHYMA_HU + ORGAN_ENHANCEMENT_HU * factor * ratio
 
 
 def _dilated(hu: Image, label: Labels, spacing_mm: Spacing, rng: np.random.Generator) -> Image:

@@ -13,7 +13,7 @@ from kits_submit.errors import InputError
 from kits_submit.types import Labels, Shape
 from tests.conftest import recipe
 from train.data.cache import CachedCase, write_case
-from train.data.sampler import Sampler, cut_patch, draw_centre, nth_absent
+from train.data.sampler import BESIDE_MM, Beside, Sampler, cut_patch, draw_centre, nth_absent
 from train.synthesis.augment import Augmenter, mirror
 
 SHAPE = (6, 8, 10)
@@ -220,3 +220,35 @@ def test_augmented_batches_depend_on_seed_and_step_alone_and_differ_from_plain_o
     np.testing.assert_array_equal(first.batch(3).image, again.batch(3).image)
     np.testing.assert_array_equal(first.batch(3).label, again.batch(3).label)
     assert not np.array_equal(first.batch(3).image, plain.batch(3).image)
+
+
+def corner(folder: Path) -> CachedCase:
+    """Kidney in one corner of a long volume of tissue."""
+    label = np.zeros((40, 30, 30), np.uint8)
+    label[:3, :3, :3] = 1
+    return cached(folder, label)
+
+
+@pytest.mark.parametrize(("share", "expected"), [(0.0, 0.03), (0.5, 0.5), (1.0, 1.0)])
+def test_its_share_of_background_centres_lies_beside_the_foreground(
+    tmp_path: Path, share: float, expected: float
+) -> None:
+    case, rng, reach = corner(tmp_path), np.random.default_rng(0), (5, 6, 7)
+    drawn = [draw_centre(case, rng, None, Beside(share, reach)) for _ in range(1200)]
+    background = [centre for centre in drawn if not case.label[centre]]
+    near = [all(at <= 2 + r for at, r in zip(centre, reach, strict=True)) for centre in background]
+    assert len(background) == pytest.approx(600, abs=80)
+    assert np.mean(near) == pytest.approx(expected, abs=0.06)
+
+
+def test_beside_is_meant_in_millimetres(tmp_path: Path) -> None:
+    drawn = sampler([corner(tmp_path)], background_beside=0.5, spacing_mm=(4.0, 3.0, 1.5))
+    assert drawn.beside == Beside(0.5, (round(BESIDE_MM / 4), round(BESIDE_MM / 3), round(BESIDE_MM / 1.5)))
+
+
+def test_foreground_without_background_beside_it_has_another_centre(tmp_path: Path) -> None:
+    label = np.ones((8, 8, 8), np.uint8)
+    label[7, 7, 7] = 0
+    case = cached(tmp_path, label)
+    centres = {draw_centre(case, np.random.default_rng(k), None, Beside(1.0, (1, 1, 1))) for k in range(40)}
+    assert (7, 7, 7) in centres
