@@ -59,7 +59,7 @@ def main() -> None:
     parser.add_argument("--cases", default="case_90001,case_90002,case_90003")
     parser.add_argument("--steps", type=int, help="default: the preset's")
     given = parser.parse_args()
-    config = replace(preset("shipped"), pretrain=False)
+    config = replace(preset("shipped"), pretrain=False, after="")
     config = replace(config, max_steps=given.steps or config.max_steps)
     held = given.cases.split(",")
     unknown = set(held) - ({case.case_id for case in find_cases(given.data)} - set(config.omit_cases))
@@ -79,8 +79,8 @@ def main() -> None:
     report(scored(given.out, find_cases(given.data), held), given.out)
 
 
-def sampler_without(held_out: str, dataset: Dataset, config: TrainConfig) -> Sampler:
-    """Of all but a case and its copies."""
+def sampler_without(held_out: str | None, dataset: Dataset, config: TrainConfig) -> Sampler:
+    """Of all but a case and its copies; None: of all."""
     return Sampler(
         [dataset.cached[name] for name in sorted(dataset.cached) if name.split("+")[0] != held_out],
         patch=config.patch,
@@ -90,7 +90,9 @@ def sampler_without(held_out: str, dataset: Dataset, config: TrainConfig) -> Sam
         background_above_air=config.background_above_air,
         centre_jitter=config.centre_jitter,
         flip_axes=config.flip_axes,
-        augmenter=Augmenter(dataset.recipe, config.augmentation),
+        augmenter=Augmenter(dataset.recipe, config.augmentation, config.contrast, config.fat),
+        background_beside=config.background_beside,
+        spacing_mm=dataset.recipe.spacing_mm,
         seed=config.seed,
     )
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from kits_submit.atomic import replacing
 from kits_submit.errors import InputError, batch_exit_code
-from kits_submit.files.cases import GRAND_CHALLENGE_MASKS
+from kits_submit.files.folders import GRAND_CHALLENGE_MASKS
 from kits_submit.files.output import MANIFEST, PROGRAM
 from kits_submit.files.parts import Part, parts_in
 from kits_submit.mounts import mount_of, read_bytes

@@ -167,7 +167,7 @@ def _files(output: Path, run: Mapping[str, Any], images: Path | None, labels: Pa
 
 def _mask(output: Path, name: str | None) -> Path | None:
     """A mask of the run, where it lies; a Grand Challenge run has a folder for them."""
-    from kits_submit.files.cases import GRAND_CHALLENGE_MASKS
+    from kits_submit.files.folders import GRAND_CHALLENGE_MASKS
 
     if not name:
         return None

@@ -18,7 +18,6 @@ Each may be `.nii.gz`, `.nii` or `.mha`, in any case of letters. A folder that h
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,22 +26,28 @@ from kits_submit.errors import InputError
 from kits_submit.files.dicom.discover import SUFFIX as SERIES
 from kits_submit.files.dicom.discover import address, discover, is_dicom, label_files
 from kits_submit.files.elsewhere import images_elsewhere
+from kits_submit.files.folders import (
+    GRAND_CHALLENGE_MASKS,
+    all_but,
+    enter,
+    files_named,
+    is_case_folder,
+    is_dir,
+    is_grand_challenge,
+    listing,
+    names_in,
+    volumes_in,
+)
 from kits_submit.files.names import (
     IMAGE_NAMES,
     MASK_NAMES,
-    SUFFIXES,
     belongs,
     case_id,
-    is_case_name,
     is_mask,
     kind,
     stem,
 )
 
-GRAND_CHALLENGE_IMAGES = Path("images", "ct")  # below /input, and below /output where the masks go
-GRAND_CHALLENGE_MASKS = Path("images", "kidney-tumor-and-cyst")
-
-_INNER_FOLDERS = (Path("data"), Path("dataset"), Path("imagesTr"), Path("imagesTs"))
 _LABEL_FOLDERS = {"imagesTr": "labelsTr", "imagesTs": "labelsTs"}  # nnU-Net's
 
 
@@ -89,7 +94,7 @@ def prediction_path(case: str, image: Path) -> Path:
     """
     if image.suffix == SERIES:
         return Path(prediction_name(case, ".dcm"))
-    if _suffix(image) == ".mha" and _is_grand_challenge(image.parent):
+    if _suffix(image) == ".mha" and is_grand_challenge(image.parent):
         return GRAND_CHALLENGE_MASKS / image.name
     return Path(prediction_name(case, _suffix(image)))
 
@@ -111,16 +116,16 @@ def find_cases(source: Path, output: Path | None = None) -> list[Case]:
     if source.is_file():
         return (_series(source) if stem(source) is None else []) or [_single(source)]
     folder = enter(source)
-    if _named(folder, IMAGE_NAMES):
+    if files_named(folder, IMAGE_NAMES):
         return [_case_folder(folder)]
-    entries = _all_but(output, _listing(folder))
+    entries = all_but(output, listing(folder))
     cases = _case_folders(entries)
     labels = _labels_beside(entries) | _labels_in_sibling(folder)
-    volumes = _volumes(entries)
+    volumes = volumes_in(entries)
     names = {name for _, name in volumes}
     for path, name in volumes:
         if kind(name) not in ("segmentation", "prediction") and name not in MASK_NAMES and not belongs(name, names):
-            case = name if _is_grand_challenge(folder) else case_id(name)
+            case = name if is_grand_challenge(folder) else case_id(name)
             cases.append(Case(case, image=path, label=labels.get(case)))
     cases = cases or _series(source)
     if not cases:
@@ -159,13 +164,15 @@ def list_masks(source: Path) -> list[tuple[str, Path]]:
             raise _not_nifti(source)
         return [(_own_id(source, name), source)]
     folder = enter(source, GRAND_CHALLENGE_MASKS)
-    entries = _listing(folder)
-    found = [(case_id(entry.name), mask) for entry in entries if _is_dir(entry) for mask in _named(entry, MASK_NAMES)]
-    flat = [(case_id(name), path) for path, name in _volumes(entries) if is_mask(name)]
+    entries = listing(folder)
+    found = [
+        (case_id(entry.name), mask) for entry in entries if is_dir(entry) for mask in files_named(entry, MASK_NAMES)
+    ]
+    flat = [(case_id(name), path) for path, name in volumes_in(entries) if is_mask(name)]
     labelled = _labels_beside(entries)  # images of the bare name may stand beside these
     found += [(case, path) for case, path in flat if case not in labelled or kind(stem(path) or "")]
     if not found:
-        found = [(case_id(folder.absolute().name), mask) for mask in _named(folder, MASK_NAMES)]
+        found = [(case_id(folder.absolute().name), mask) for mask in files_named(folder, MASK_NAMES)]
     if not found and is_dicom(source):
         found = label_files(source)
     if not found:
@@ -184,7 +191,7 @@ def _single(path: Path) -> Case:
     if name in IMAGE_NAMES:
         return _case_folder(path.absolute().parent, image=path)
     case = _own_id(path, name)
-    return Case(case, image=path, label=_labels_beside(_listing(path.absolute().parent)).get(case))
+    return Case(case, image=path, label=_labels_beside(listing(path.absolute().parent)).get(case))
 
 
 def _series(source: Path) -> list[Case]:
@@ -212,15 +219,15 @@ def _case_folders(entries: Iterable[Path]) -> list[Case]:
     """Each folder is listed once: asking for every name that a file might have takes ten times as long."""
     cases = []
     for entry in entries:
-        if _is_dir(entry):
-            inside = _inside(entry)
-            if _is_case_folder(entry, inside):
+        if is_dir(entry):
+            inside = names_in(entry)
+            if is_case_folder(entry, inside):
                 cases.append(_case_folder(entry, inside=inside))
     return cases
 
 
 def _case_folder(folder: Path, image: Path | None = None, inside: frozenset[str] | None = None) -> Case:
-    images, masks = _named(folder, IMAGE_NAMES, inside), _named(folder, MASK_NAMES, inside)
+    images, masks = files_named(folder, IMAGE_NAMES, inside), files_named(folder, MASK_NAMES, inside)
     if image is None and images:
         image = images[0]
     return Case(case_id(folder.absolute().name), image=image, label=masks[0] if masks else None, folder=folder)
@@ -228,128 +235,15 @@ def _case_folder(folder: Path, image: Path | None = None, inside: frozenset[str]
 
 def _labels_beside(entries: list[Path]) -> dict[str, Path]:
     """`segmentation_00000.nii.gz` of a flat folder, by case."""
-    return {case_id(name): path for path, name in _volumes(entries) if kind(name) == "segmentation"}
+    return {case_id(name): path for path, name in volumes_in(entries) if kind(name) == "segmentation"}
 
 
 def _labels_in_sibling(folder: Path) -> dict[str, Path]:
     """nnU-Net's: `labelsTr/x.nii.gz` of `imagesTr/x_0000.nii.gz`, by case."""
     labels = folder.absolute().parent / _LABEL_FOLDERS.get(folder.absolute().name, "")
-    if folder.absolute().name not in _LABEL_FOLDERS or not _is_dir(labels):
+    if folder.absolute().name not in _LABEL_FOLDERS or not is_dir(labels):
         return {}
-    return {case_id(name): path for path, name in _volumes(_listing(labels))}
-
-
-def _is_grand_challenge(folder: Path) -> bool:
-    """`images/ct`, or another folder under `images` of the container's input."""
-    return folder.absolute().parts[-2:-1] == GRAND_CHALLENGE_IMAGES.parts[:1]
-
-
-def _all_but(output: Path | None, entries: list[Path]) -> list[Path]:
-    """Those that are not `output`, by whatever name."""
-    there = None if output is None else _identity(output)
-    return entries if there is None else [entry for entry in entries if _identity(entry) != there]
-
-
-def _identity(path: Path) -> tuple[int, int] | None:
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino
-
-
-def _is_dir(path: Path) -> bool:
-    """False too where the system will not say."""
-    try:
-        return path.is_dir()
-    except OSError:
-        return False
-
-
-def _is_file(path: Path) -> bool:
-    try:
-        return path.is_file()
-    except OSError:
-        return False
-
-
-def _is_case_folder(folder: Path, inside: frozenset[str] | None = None) -> bool:
-    return is_case_name(folder.name) or bool(_named(folder, IMAGE_NAMES + MASK_NAMES, inside))
-
-
-def _inside(folder: Path) -> frozenset[str] | None:
-    """Names in a folder; None where it may be entered but not listed."""
-    try:
-        return frozenset(entry.name for entry in os.scandir(folder))
-    except OSError:
-        return None
-
-
-def _named(folder: Path, names: Iterable[str], inside: frozenset[str] | None = None) -> list[Path]:
-    """The files of these names, at most one a name: `.nii.gz` before `.nii`.
-
-    Args:
-        inside: all names in the folder; None where they are not known.
-    """
-    found = []
-    for name in names:
-        spelled = [f"{name}{ending}" for suffix in SUFFIXES for ending in (suffix, suffix.upper())]
-        spelled = [file for file in spelled if inside is None or file in inside]
-        found += [path for file in spelled if _is_file(path := folder / file)][:1]
-    return found[:1] if names is MASK_NAMES else found
-
-
-def _volumes(entries: list[Path]) -> list[tuple[Path, str]]:
-    """Files with a NIfTI name, links to nowhere and unreadable ones included: each is a case that fails aloud."""
-    named = [(path, stem(path)) for path in entries]
-    return [(path, name) for path, name in named if name is not None and name not in IMAGE_NAMES and not _is_dir(path)]
-
-
-def _listing(folder: Path) -> list[Path]:
-    """What a folder holds and does not hide."""
-    try:
-        return sorted(Path(entry.path) for entry in os.scandir(folder) if not entry.name.startswith("."))
-    except OSError as error:
-        raise InputError(f"cannot be listed ({error.strerror})", fix="make it readable", path=folder) from None
-
-
-def enter(source: Path, challenge: Path = GRAND_CHALLENGE_IMAGES) -> Path:
-    """The folder that holds the cases: `source`, or the one in it that a repository or a challenge keeps them in.
-
-    Args:
-        challenge: Grand Challenge's folder of what is looked for.
-
-    Raises:
-        InputError: no such folder, or it cannot be listed.
-    """
-    if not source.is_dir():
-        raise InputError("no such file or folder", fix="check the path, and in a container the mount", path=source)
-    entries = _listing(source)
-    if any(_is_dir(entry) and _is_case_folder(entry) for entry in entries):
-        return source
-    names = [name for _, name in _volumes(entries)]
-    inner = [source / name for name in _INNER_FOLDERS if _is_dir(source / name)]
-    if _is_dir(source / challenge.parts[0]) and not inner:
-        inner = _challenge_folders(source, challenge)
-    if _named(source, IMAGE_NAMES) or any(kind(name) != "prediction" for name in names) or (names and not inner):
-        return source
-    return inner[0] if inner else source
-
-
-def _challenge_folders(source: Path, wanted: Path) -> list[Path]:
-    """`images/ct` or what else is wanted, or the only folder beside it.
-
-    Raises:
-        InputError: several, and none of them is the one wanted.
-    """
-    images = source / wanted.parts[0]
-    folders = [entry for entry in _listing(images) if _is_dir(entry)]
-    if source / wanted in folders:
-        return [source / wanted]
-    if len(folders) > 1:
-        named = ", ".join(entry.name for entry in folders[:5])
-        raise InputError(f"it holds several folders ({named})", fix=f"give one, or {wanted}", path=images)
-    return folders
+    return {case_id(name): path for path, name in volumes_in(listing(labels))}
 
 
 def _refuse_duplicates(found: Iterable[tuple[str, Path]], source: Path) -> None:

@@ -7,8 +7,9 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from kits_submit.errors import InputError, shown
-from kits_submit.files.cases import Case, enter
+from kits_submit.files.cases import Case
 from kits_submit.files.dicom.discover import SUFFIX as SERIES
+from kits_submit.files.folders import enter
 from kits_submit.files.names import kind, stem
 
 _NO_IMAGE = (

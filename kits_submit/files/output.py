@@ -14,7 +14,7 @@ from pathlib import Path
 
 from kits_submit.atomic import remove, remove_unheld
 from kits_submit.errors import OutputError
-from kits_submit.files.cases import GRAND_CHALLENGE_MASKS
+from kits_submit.files.folders import GRAND_CHALLENGE_MASKS
 from kits_submit.files.parts import WHOLE, Part
 
 MANIFEST = "run.json"
