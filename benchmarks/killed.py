@@ -3,8 +3,8 @@
     python benchmarks/killed.py DATA WORK [--kills 20] [--seed 0] [--steps 24]
 
 DATA: a few labelled cases, and some without labels (`kits-submit phantom`). Twice: train (two stages), tune, export,
-run on the unlabelled cases with --zip; once as it is, once with SIGKILL at random moments of all that time. Compared:
-weights, losses, split, thresholds, the ONNX file, each mask, the archive's members.
+run; once as it is, once with SIGKILL at random moments of all that time. Compared:
+weights, losses, split, thresholds, the ONNX file, each mask.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ import signal
 import subprocess
 import sys
 import time
-import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -39,7 +38,7 @@ def protocol(data: Path, folder: Path, config: Path) -> Iterator[tuple[str, Word
     for name, words in (
         ("tune", ["tune", str(run)]),
         ("export", ["export", str(run), "--out", str(model)]),
-        ("run", ["run", str(data), str(folder / "masks"), "--model", str(model), "--device", "cpu", "--zip"]),
+        ("run", ["run", str(data), str(folder / "masks"), "--model", str(model), "--device", "cpu"]),
     ):
         yield name, words, words
 
@@ -99,9 +98,6 @@ def content(folder: Path) -> dict[str, str]:
             ".onnx", ".gz", ".npy",
         ):  # fmt: skip
             found[name] = hashlib.sha256(path.read_bytes()).hexdigest()
-        elif path.suffix == ".zip":
-            with zipfile.ZipFile(path) as archive:
-                found[name] = hashlib.sha256(b"".join(archive.read(one) for one in archive.namelist())).hexdigest()
     return found
 
 

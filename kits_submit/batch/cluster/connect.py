@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import atexit
 import importlib
 import os
 import signal
 import socket
+import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -16,6 +19,7 @@ from kits_submit.errors import DeviceError, UsageError, first_line
 _QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_DEDUP_LOGS": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
 _FIX = "start one by `ray start --head`, and give its HOST:PORT"
 _SECONDS = 5.0
+_ATTEMPTS, _BETWEEN_SECONDS = 3, 1.0  # before a head that answered once is given up
 
 
 @dataclass(frozen=True)
@@ -63,12 +67,40 @@ def connected(address: str) -> Iterator[Any]:
     try:
         yield ray
     finally:
+        _leave(ray)
+
+
+def _leave(ray: Any) -> None:
+    """Disconnect.
+
+    From a head that is gone Ray takes its leave for a minute and then aborts, and an interpreter that ends with Ray
+    still in it crashes. So the process ends at once where it would end anyway, with the code of what is under way.
+    """
+    ending = sys.exc_info()[1]
+    try:
+        _refuse_lost_head(ray)
+    except Exception as lost:
+        atexit.unregister(ray.shutdown)
+        atexit.register(_end, getattr(ending or lost, "exit_code", 1))
+    else:
         with suppress(Exception):
             ray.shutdown()
 
 
+def _end(code: int) -> None:
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(code)
+
+
 def nodes(ray: Any) -> dict[str, Node]:
-    """Those that are there now, by their key."""
+    """Those that are there now, by their key.
+
+    Raises:
+        DeviceError: the head does not answer any more.
+    """
+    _refuse_lost_head(ray)
     return {
         found["NodeID"]: Node(
             found["NodeID"], found["NodeManagerHostname"], found["Resources"].get("CPU", 0.0),
@@ -78,10 +110,32 @@ def nodes(ray: Any) -> dict[str, Node]:
     }  # fmt: skip
 
 
-def _refuse_unreachable(address: str) -> None:
+def _refuse_lost_head(ray: Any) -> None:
+    """Tell a head that is gone before Ray does, which ends the whole process after a minute of asking for it.
+
+    Raises:
+        DeviceError: it does not answer any more.
+    """
+    address = str(ray.get_runtime_context().gcs_address)
+    for attempt in range(_ATTEMPTS):
+        try:
+            _reach(address)
+        except OSError:
+            time.sleep(_BETWEEN_SECONDS * (attempt + 1 < _ATTEMPTS))
+        else:
+            return
+    what = f"the cluster's head at {address} no longer answers"
+    raise DeviceError(what, fix="start it again and give the same command: what is done is kept")
+
+
+def _reach(address: str) -> None:
     host, _, port = address.rpartition(":")
+    socket.create_connection((host.strip("[]"), int(port)), _SECONDS).close()
+
+
+def _refuse_unreachable(address: str) -> None:
     try:
-        socket.create_connection((host.strip("[]"), int(port)), _SECONDS).close()
+        _reach(address)
     except (OSError, OverflowError) as error:
         what = f"no Ray answers at {address} ({getattr(error, 'strerror', None) or 'no answer'})"
         raise DeviceError(what, fix=_FIX) from None

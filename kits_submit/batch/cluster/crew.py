@@ -64,7 +64,7 @@ class Crew:
         """Start workers where nodes have room for them.
 
         Raises:
-            KitsError: every node refuses, or none has had room for a while.
+            KitsError: the head is gone, every node refuses, or none has had room for a while.
         """
         now = time.monotonic()
         if now - self._looked < LOOK_SECONDS:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -141,27 +143,59 @@ def test_a_case_that_kills_its_worker_fails_alone(cluster, cases, model, tmp_pat
 
 
 @pytest.mark.slow
-def test_a_run_that_is_stopped_keeps_what_its_workers_did(cluster, cases, model, serial, tmp_path, monkeypatch):
+@pytest.mark.parametrize(("number", "code", "name"), [(signal.SIGTERM, 143, "SIGTERM"), (signal.SIGINT, 130, "SIGINT")])
+def test_a_run_that_is_stopped_keeps_what_its_workers_did(
+    cluster, cases, model, serial, tmp_path, monkeypatch, number, code, name
+):
     monkeypatch.setattr("kits_submit.commands.segment.trust", slow(0.5))
+
+    def recorded() -> list[dict[str, object]]:
+        return [entry for entry in entries(tmp_path).values() if entry["status"] == "done"]
 
     def stop() -> None:
         deadline = time.monotonic() + 300
-        while len(list(tmp_path.glob("prediction_*"))) < 2 and time.monotonic() < deadline:
+        while not recorded() and time.monotonic() < deadline:
             time.sleep(0.05)
-        os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), number)
 
     stopper = threading.Thread(target=stop)
     stopper.start()
     ended = run(cases, tmp_path, model, cluster.address)
     stopper.join()
-    assert ended.code == 143
-    assert ended.last == "error: stopped by SIGTERM; what is written is whole, run again"
-    kept = [entry for entry in entries(tmp_path).values() if entry["status"] == "done"]
-    assert 1 <= len(kept) < CASES
+    assert ended.code == code
+    assert ended.last == f"error: stopped by {name}; what is written is whole, run again"
+    assert 1 <= len(recorded()) < CASES
     monkeypatch.undo()
     ended = run(cases, tmp_path, model, cluster.address)
     assert ended.lines[0].startswith("kept: ")
     assert ended.code == serial[1].code
+    for path in serial[0].glob("prediction_*"):
+        assert (tmp_path / path.name).read_bytes() == path.read_bytes()
+
+
+@pytest.mark.slow
+def test_a_head_that_is_lost_is_told_at_once_and_the_same_command_goes_on_with_another(cases, model, serial, tmp_path):
+    from ray.cluster_utils import Cluster
+
+    first = Cluster(initialize_head=True, head_node_args=NODE | {"num_cpus": 2})
+    command = [sys.executable, "-m", "kits_submit", "run", cases, tmp_path, "--model", model, "--device", "cpu"]
+    with subprocess.Popen(
+        [*map(str, command), "--cluster", first.address], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    ) as process:
+        deadline = time.monotonic() + 120
+        while not list(tmp_path.glob("prediction_*")) and time.monotonic() < deadline:
+            time.sleep(0.02)
+        first.head_node.kill_all_processes(check_alive=False, allow_graceful=False)
+        _, told = process.communicate(timeout=50)
+    first.shutdown()
+    if process.returncode != serial[1].code:  # it may have ended before it could notice
+        assert process.returncode == 8
+        assert "no longer answers; start it again and give the same command" in told.splitlines()[-1]
+    second = Cluster(initialize_head=True, head_node_args=NODE | {"num_cpus": 2})
+    ended = run(cases, tmp_path, model, second.address)
+    second.shutdown()
+    assert ended.code == serial[1].code
+    assert ended.lines[0].startswith("kept: ")
     for path in serial[0].glob("prediction_*"):
         assert (tmp_path / path.name).read_bytes() == path.read_bytes()
 
