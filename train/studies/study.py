@@ -35,6 +35,9 @@ def tune_run(
 ) -> tuple[Tuned, Path]:
     """Search on the run's held-out cases; its checkpoints, `recipe.json` and `tune.csv` take the result.
 
+    It begins from the usual thresholds, whatever an earlier search has written: one that is repeated, as after a kill,
+    writes the same.
+
     Raises:
         InputError: no checkpoint, no held-out case, or `data` lacks one.
         KitsError: a case or a checkpoint that cannot be read, a folder that cannot be written.
@@ -56,7 +59,7 @@ def tune_run(
             )
         )
         events.advanced(case.case_id)
-    tuned = tune(predicted, trained.recipe.refinement, jobs=min(jobs, len(cases)), on_trial=on_trial)
+    tuned = tune(predicted, Refinement(), jobs=min(jobs, len(cases)), on_trial=on_trial)
     _write(path.parent, tuned)
     return tuned, path.parent
 

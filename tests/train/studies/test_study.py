@@ -113,6 +113,9 @@ def test_tune_writes_the_recipe_of_a_run(tmp_path: Path) -> None:
     trials = (run / "tune.csv").read_text().splitlines()
     assert trials[0] == "threshold,value,mean_dice"
     assert len(trials) > sum(len(values) for values in CHOICES.values()) - len(CHOICES)
+    invoke(tune_command, str(run), "--data", str(data), "--jobs", "1")
+    assert (run / "tune.csv").read_text().splitlines() == trials  # as one that was killed after it had written
+    assert load_checkpoint(run / "best.pt").recipe == found
     heard = Heard()
     assert train(data, run, replace(SMALL, max_steps=8), heard).recipe == found  # a tuned run can still be resumed
     assert heard.steps == []
