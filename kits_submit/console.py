@@ -130,6 +130,8 @@ def run_guarded(body: Callable[[], int], *, debug: bool, quiet: bool = False) ->
         failure, code = _told(_stopped[-1] if _stopped else error)
         if debug:
             say_trace(traceback.format_exc())
+    finally:
+        _quiet.set(False)
     say(f"error: {failure}")
     return code
 
