@@ -3,8 +3,8 @@
     python benchmarks/killed.py DATA WORK [--kills 20] [--seed 0] [--steps 24]
 
 DATA: a few labelled cases, and some without labels (`kits-submit phantom`). Twice: train (two stages), tune, export,
-run; once as it is, once with SIGKILL at random moments of all that time. Compared:
-weights, losses, split, thresholds, the ONNX file, each mask.
+run; once as it is, once with SIGKILL at random moments of all that time. Compared: weights, losses, split, thresholds,
+the ONNX file, each mask.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ import argparse
 import multiprocessing
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from multiprocessing.queues import SimpleQueue
@@ -72,7 +72,7 @@ def main() -> None:
     samplers = {case_id: sampler_without(case_id, dataset, config) for case_id in held}
     with numpy_on_one_thread(), Feeder(samplers) as feeder:
         trainings = {case_id: Training(config, init) for case_id in held}
-        seconds = run(trainings, feeder, config.max_steps or 0)
+        seconds = run({name: [one] for name, one in trainings.items()}, feeder, config.max_steps or 0)
     print(f"{len(held)} trainings, {len(held) * (config.max_steps or 0) / seconds:.0f} steps/s together")
     for case_id, training in trainings.items():
         save_checkpoint(given.out / f"{case_id}.pt", training.checkpoint(config, dataset))
@@ -288,15 +288,18 @@ class Training:
             torch.cuda.synchronize()
 
 
-def run(trainings: Mapping[str, Training], feeder: Feeder, steps: int) -> float:
-    """Every step of each, in turns; seconds."""
+def run(fed: Mapping[str, Sequence[Training]], feeder: Feeder, steps: int) -> float:
+    """Every step of each, in turns, those of one sampler by its one batch; seconds."""
     started = time.monotonic()
     for step in range(steps):
-        for name, training in trainings.items():
+        for name, trainings in fed.items():
             if step:
-                training.copied()
+                for training in trainings:
+                    training.copied()
                 feeder.ask(name, step - 1 + SLOTS)
-            training.step(*feeder.get(name, step))
+            image, label = feeder.get(name, step)
+            for training in trainings:
+                training.step(image, label)
     if CUDA:
         torch.cuda.synchronize()
     return time.monotonic() - started

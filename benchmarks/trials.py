@@ -16,14 +16,13 @@ runs without graphs, to be tried out.
 from __future__ import annotations
 
 import argparse
-import time
 import tomllib
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
 import torch
-from side_by_side import CUDA, SLOTS, Feeder, Training, sampler_without
+from side_by_side import Feeder, Training, run, sampler_without
 
 from kits_submit.errors import InputError
 from train import BEST
@@ -59,10 +58,9 @@ def main() -> None:
     dataset = prepare_dataset(
         given.data, config, given.out, given.out / "cache", Place(Workers(), torch.device("cpu"), Silence())
     )
-    trainings: dict[str, Training] = {}
     with numpy_on_one_thread(), Feeder({"all": sampler_without(None, dataset, config)}) as feeder:
-        trainings |= {name: Training(one, init.standardised_as(dataset.recipe)) for name, one in configs.items()}
-        seconds = run(trainings, feeder, config.max_steps or 0)
+        trainings = {name: Training(one, init.standardised_as(dataset.recipe)) for name, one in configs.items()}
+        seconds = run({"all": [*trainings.values()]}, feeder, config.max_steps or 0)
     print(f"{len(configs)} trainings of {config.max_steps} steps in {seconds:.0f} s")
     for name, training in trainings.items():
         (given.out / name).mkdir(parents=True, exist_ok=True)
@@ -82,22 +80,6 @@ def changed(config: TrainConfig, name: str, values: Mapping[str, object]) -> Tra
     if shared:
         raise InputError(f"trial {name} changes {shared[0]}, which all trials share", fix="run it apart")
     return config.changed(values, source=f"trial {name}")
-
-
-def run(trainings: Mapping[str, Training], feeder: Feeder, steps: int) -> float:
-    """Every step of each, of one batch; seconds."""
-    started = time.monotonic()
-    for step in range(steps):
-        if step:
-            for training in trainings.values():
-                training.copied()
-            feeder.ask("all", step - 1 + SLOTS)
-        image, label = feeder.get("all", step)
-        for training in trainings.values():
-            training.step(image, label)
-    if CUDA:
-        torch.cuda.synchronize()
-    return time.monotonic() - started
 
 
 if __name__ == "__main__":

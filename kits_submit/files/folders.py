@@ -61,11 +61,12 @@ def is_grand_challenge(folder: Path) -> bool:
 
 def all_but(output: Path | None, entries: list[Path]) -> list[Path]:
     """Those that are not `output`, by whatever name."""
-    there = None if output is None else _identity(output)
-    return entries if there is None else [entry for entry in entries if _identity(entry) != there]
+    there = None if output is None else identity(output)
+    return entries if there is None else [entry for entry in entries if identity(entry) != there]
 
 
-def _identity(path: Path) -> tuple[int, int] | None:
+def identity(path: Path) -> tuple[int, int] | None:
+    """What a file or folder is by whatever name: device and number; None where it cannot be asked."""
     try:
         found = path.stat()
     except OSError:

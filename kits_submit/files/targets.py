@@ -8,6 +8,7 @@ from pathlib import Path
 
 from kits_submit.errors import InputError, OutputError
 from kits_submit.files.cases import Case
+from kits_submit.files.folders import identity
 
 _LONGEST_NAME = 255  # bytes, on any common file system
 
@@ -32,9 +33,9 @@ def check_targets(cases: Sequence[Case], output: Path, inputs: Iterable[Path]) -
                 fix="rename one of the two",
                 path=case.image or case.folder,
             )
-    read = {identity: path for path in inputs if (identity := _identity(path)) is not None}
+    read = {found: path for path in inputs if (found := identity(path)) is not None}
     for case in cases:
-        clash = read.get(_identity(output / case.target) or (0, 0))
+        clash = read.get(identity(output / case.target) or (0, 0))
         if clash is not None:
             raise OutputError(
                 f"this run reads {clash}, and a mask would be written over it",
@@ -55,11 +56,3 @@ def name_error(case: Case, output: Path) -> OutputError | None:
 def _name(case: Case) -> str:
     path = case.image or case.folder
     return case.case_id if path is None else path.name
-
-
-def _identity(path: Path) -> tuple[int, int] | None:
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino

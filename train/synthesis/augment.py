@@ -120,19 +120,18 @@ class Augmenter:
         return np.asarray(field - field[:, z : z + 1, y : y + 1, x : x + 1], np.float32)
 
     def _recontrasted(self, image: Image, label: Labels, rng: np.random.Generator) -> Image:
-        hu = image * np.float32(self.recipe.std_hu) + np.float32(self.recipe.mean_hu)
+        hu = self._hu(image)
         changed = noisy(recontrasted(hu, label, self.recipe.spacing_mm, rng), rng)
         return np.where(hu <= self.recipe.clip_hu[0], image, self._standardised(changed))
 
     def _with_fat(self, image: Image, label: Labels, rng: np.random.Generator) -> tuple[Image, Labels]:
-        hu = image * np.float32(self.recipe.std_hu) + np.float32(self.recipe.mean_hu)
+        hu = self._hu(image)
         changed, remains = with_fat(hu, label, self.recipe.spacing_mm, rng)
         return (image, label) if changed is hu else (self._standardised(changed), remains)
 
     def _recoloured(self, image: Image, rng: np.random.Generator) -> Image:
-        mean, std = self.recipe.mean_hu, self.recipe.std_hu
         low, high = self.recipe.clip_hu
-        hu = image * np.float32(std) + np.float32(mean)
+        hu = self._hu(image)
         air = hu <= low
         if rng.random() < OFTEN:
             factor = math.exp(ENHANCEMENT * self.strength * rng.uniform(-1, 1))
@@ -183,7 +182,7 @@ class Augmenter:
             image = image + grain * np.float32(sigma / max(float(grain.std()), 1e-6))
         if rng.random() < SELDOM * min(self.strength, 1):
             image, label = self._cut_off(image, label, rng)
-        return self._standardised(image * np.float32(self.recipe.std_hu) + np.float32(self.recipe.mean_hu)), label
+        return self._standardised(self._hu(image)), label
 
     def _cut_off(self, image: Image, label: Labels, rng: np.random.Generator) -> tuple[Image, Labels]:
         """Air beyond one face, up to a third of the way in: where a scan, or its field of view, ends."""
@@ -194,6 +193,9 @@ class Augmenter:
         image, label = image.copy(), label.copy()
         image[tuple(lost)], label[tuple(lost)] = self._air, 0
         return image, label
+
+    def _hu(self, image: Image) -> Image:
+        return np.asarray(image * np.float32(self.recipe.std_hu) + np.float32(self.recipe.mean_hu))
 
     def _standardised(self, hu: Image) -> Image:
         low, high = self.recipe.clip_hu

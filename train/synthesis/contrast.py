@@ -21,7 +21,8 @@ import numpy as np
 from scipy import ndimage
 
 from kits_submit.labels import KIDNEY
-from kits_submit.types import Array, Image, Labels, Shape, Spacing
+from kits_submit.types import Array, Image, Labels, Spacing
+from train.synthesis.field import smooth_field
 
 UNENHANCED, DARK_HU, DARK_REST = 0.3, (12.0, 46.0), (0.0, 0.25)  # share of patches; kidneys; factor of all else
 ENHANCED_REST, KIDNEY_RATIO = (0.1, 1.6), (0.75, 2.7)  # factor of all else; kidneys' enhancement over an organ's
@@ -98,7 +99,7 @@ def _dilated(hu: Image, label: Labels, spacing_mm: Spacing, rng: np.random.Gener
 
 
 def _patchy(hu: Image, label: Labels, spacing_mm: Spacing, rng: np.random.Generator) -> Image:
-    field = _field(hu.shape, spacing_mm, float(rng.uniform(*PATCHY_GRAIN_MM)), rng)
+    field = smooth_field(hu.shape, spacing_mm, float(rng.uniform(*PATCHY_GRAIN_MM)), rng)
     share = np.clip(2 * (field - rng.uniform(0.3, 1.5)), 0, 1) * (label == KIDNEY) * (hu > 0)
     return np.asarray(hu * (1 - share * (1 - rng.uniform(*PATCHY_LEFT))), np.float32)
 
@@ -115,7 +116,7 @@ def _with_organs(hu: Image, label: Labels, spacing_mm: Spacing, rng: np.random.G
         centre = np.unravel_index(int(rng.choice(places)), hu.shape)
         half_mm = np.exp(rng.uniform(*np.log(ORGAN_MM)) + rng.uniform(-0.4, 0.4, 3))
         distance = _ellipsoid(hu.shape, centre, half_mm, spacing_mm)
-        bumps = _field(hu.shape, spacing_mm, 18.0, rng)
+        bumps = smooth_field(hu.shape, spacing_mm, 18.0, rng)
         share = np.clip((1 + 0.12 * bumps - distance) / 0.12, 0, 1) * free
         tissue = rng.uniform(*ORGAN_HU) + _mottle(hu.shape, spacing_mm, rng)
         hu += share * (tissue - hu)
@@ -126,7 +127,7 @@ def _mottle(shape: tuple[int, ...], spacing_mm: Spacing, rng: np.random.Generato
     """The unevenness of food, with bubbles; 0 for plain tissue."""
     if rng.random() >= MOTTLED:
         return 0.0
-    field = _field(shape, spacing_mm, float(rng.uniform(4, 9)), rng)
+    field = smooth_field(shape, spacing_mm, float(rng.uniform(4, 9)), rng)
     return np.asarray(rng.uniform(*MOTTLE_HU) * field - 300.0 * (field < GAS_BELOW))
 
 
@@ -137,10 +138,3 @@ def _ellipsoid(shape: tuple[int, ...], centre: tuple[np.intp, ...], half_mm: Arr
         for n, c, s, mm in zip(shape, centre, spacing_mm, half_mm, strict=True)
     )
     return np.asarray(np.sqrt((z * z)[:, None, None] + (y * y)[:, None] + x * x))
-
-
-def _field(shape: tuple[int, ...] | Shape, spacing_mm: Spacing, grain_mm: float, rng: np.random.Generator) -> Image:
-    """A smooth random field of standard deviation 1."""
-    white = rng.standard_normal(shape, dtype=np.float32)
-    smooth = ndimage.gaussian_filter(white, [grain_mm / 2 / s for s in spacing_mm], mode="wrap", truncate=2.5)
-    return np.asarray(smooth / max(float(smooth.std()), 1e-6), np.float32)

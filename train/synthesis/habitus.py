@@ -16,7 +16,8 @@ import numpy as np
 from scipy import ndimage
 
 from kits_submit.labels import KIDNEY
-from kits_submit.types import Array, Image, Labels, Mask, Spacing
+from kits_submit.types import Image, Labels, Mask, Spacing
+from train.synthesis.field import smooth_field
 
 PERIRENAL, PERIRENAL_MM = 0.6, (3.0, 25.0)
 SINUS, RIND_MM = 0.4, (6.0, 13.0)
@@ -35,7 +36,7 @@ def with_fat(hu: Image, label: Labels, spacing_mm: Spacing, rng: np.random.Gener
     held = label > 0
     if not held.any() or held.all() or not (perirenal or sinus or shrunken):
         return hu, label
-    uneven = 1 + UNEVEN * _field(hu.shape, spacing_mm, rng)
+    uneven = 1 + UNEVEN * np.clip(smooth_field(hu.shape, spacing_mm, UNEVEN_GRAIN_MM, rng) / 2, -1, 1)
     kidney = _far_from_tumor(label, spacing_mm)
     becomes = np.zeros(hu.shape, bool)
     if sinus or shrunken:
@@ -58,10 +59,3 @@ def _far_from_tumor(label: Labels, spacing_mm: Spacing) -> Mask:
         return np.asarray(label == KIDNEY)
     apart = ndimage.distance_transform_edt(~other, sampling=spacing_mm) > NEAR_TUMOR_MM
     return np.asarray((label == KIDNEY) & apart)
-
-
-def _field(shape: tuple[int, ...], spacing_mm: Spacing, rng: np.random.Generator) -> Array:
-    """A smooth random field, mostly within -1 to 1."""
-    white = rng.standard_normal(shape, dtype=np.float32)
-    smooth = ndimage.gaussian_filter(white, [UNEVEN_GRAIN_MM / 2 / s for s in spacing_mm], mode="wrap", truncate=2.5)
-    return np.asarray(np.clip(smooth / max(2 * float(smooth.std()), 1e-6), -1, 1))

@@ -75,6 +75,9 @@ def _leave(ray: Any) -> None:
 
     From a head that is gone Ray takes its leave for a minute and then aborts, and an interpreter that ends with Ray
     still in it crashes. So the process ends at once where it would end anyway, with the code of what is under way.
+
+    Raises:
+        DeviceError: it is gone, and nothing else is under way.
     """
     ending = sys.exc_info()[1]
     try:
@@ -82,6 +85,8 @@ def _leave(ray: Any) -> None:
     except Exception as lost:
         atexit.unregister(ray.shutdown)
         atexit.register(_end, getattr(ending or lost, "exit_code", 1))
+        if ending is None:
+            raise
     else:
         with suppress(Exception):
             ray.shutdown()
